@@ -1,0 +1,111 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// One manifest for the host, the SDK and every plugin. Who may import whom: docs/architecture.md;
+// `swift build --explicit-target-dependency-import-check error` enforces it.
+
+/// Swift plugins: folder under Plugins/ -> product `libkeel-<name>.so`, found by its component's name.
+let swiftPlugins = [
+    "SFT": "sft", "DPO": "dpo", "RLOO": "rloo", "Lexicon": "lexicon",
+    "Greedy": "greedy", "Nucleus": "nucleus", "Shuffle": "shuffle", "Sequential": "sequential",
+].sorted { $0.key < $1.key }
+let cPlugins = ["Length": "length"]
+
+let strict: [SwiftSetting] =
+    Context.environment["KEEL_STRICT"] == nil ? [] : [.treatAllWarnings(as: .error)]
+let strictC: [CSetting] = Context.environment["KEEL_STRICT"] == nil ? [] : [.treatAllWarnings(as: .error)]
+
+/// Plugins export one symbol and nothing else, and resolve everything when they are loaded.
+let pluginLink: [LinkerSetting] = [
+    .unsafeFlags([
+        "-Xlinker", "--version-script=\(Context.packageDirectory)/SDK/plugin.map",
+        "-Xlinker", "-z", "-Xlinker", "now", "-Xlinker", "--gc-sections",
+    ])
+]
+
+func host(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(
+        name: name, dependencies: dependencies + ["KeelTestSupport"], swiftSettings: strict)
+}
+
+let package = Package(
+    name: "keel",
+    products: [
+        .executable(name: "keel", targets: ["keel"]),
+        .library(name: "KeelPlugin", type: .static, targets: ["KeelPlugin"]),
+    ] + (swiftPlugins.map { ($0.key, $0.value) } + cPlugins.map { ($0.key, $0.value) }).map {
+        .library(name: "keel-\($0.1)", type: .dynamic, targets: [$0.0])
+    },
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    ],
+    targets: [
+        // System libraries.
+        .systemLibrary(name: "CJSON", pkgConfig: "json-c", providers: [.apt(["libjson-c-dev"])]),
+        .systemLibrary(name: "CDNNL", providers: [.apt(["libdnnl-dev"])]),
+        .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
+        .systemLibrary(name: "CUTF8Proc", pkgConfig: "libutf8proc", providers: [.apt(["libutf8proc-dev"])]),
+
+        // The SDK. Free of unsafe flags, so that other packages can depend on it by version.
+        .target(name: "CKeel", path: "SDK/C"),
+        .target(name: "KeelPlugin", dependencies: ["CKeel"], path: "SDK/Swift/KeelPlugin", swiftSettings: strict),
+
+        // The host.
+        .target(
+            name: "CKernels",
+            cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-fno-trapping-math"])] + strictC),
+        host("KeelCore", ["CJSON", .product(name: "Logging", package: "swift-log")]),
+        host("KeelTensor", ["KeelCore", "CKernels", "CDNNL"]),
+        host("KeelModel", ["KeelCore", "KeelTensor", .product(name: "OrderedCollections", package: "swift-collections")]),
+        host("KeelText", ["KeelCore", "CPCRE2", "CUTF8Proc"]),
+        host("KeelData", ["KeelCore", "KeelText"]),
+        host("KeelBridge", ["KeelCore", "KeelTensor", "CKeel"]),
+        host(
+            "KeelHost",
+            [
+                "KeelCore", "KeelTensor", "KeelModel", "KeelText", "KeelData", "KeelBridge",
+                .product(name: "OrderedCollections", package: "swift-collections"),
+            ]),
+        .executableTarget(
+            name: "keel",
+            dependencies: [
+                "KeelCore", "KeelTensor", "KeelModel", "KeelText", "KeelData", "KeelBridge", "KeelHost",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict,
+            linkerSettings: [
+                // DT_RPATH, not RUNPATH: it also serves the plugins loaded with dlopen.
+                .unsafeFlags(["-Xlinker", "-rpath", "-Xlinker", "$ORIGIN/../lib/keel", "-Xlinker", "--disable-new-dtags"])
+            ]),
+
+        // Tests.
+        .target(
+            name: "KeelTestSupport", dependencies: ["KeelCore", "KeelTensor"], path: "Tests/KeelTestSupport",
+            swiftSettings: strict),
+        tests("KeelCoreTests", ["KeelCore"]),
+        tests("KeelTensorTests", ["KeelCore", "KeelTensor"]),
+        tests("KeelModelTests", ["KeelCore", "KeelTensor", "KeelModel"]),
+        tests("KeelTextTests", ["KeelCore", "KeelText"]),
+        tests("KeelDataTests", ["KeelCore", "KeelText", "KeelData"]),
+        tests("KeelBridgeTests", ["KeelCore", "KeelTensor", "KeelBridge"]),
+        tests("KeelHostTests", ["KeelCore", "KeelTensor", "KeelModel", "KeelText", "KeelData", "KeelBridge", "KeelHost"]),
+        tests("PluginTests", ["KeelCore", "KeelTensor", "KeelBridge", "KeelHost"]),
+        tests("CLITests", ["KeelCore"]),
+    ]
+        + swiftPlugins.map {
+            .target(
+                name: $0.key, dependencies: ["KeelPlugin"], path: "Plugins/\($0.key)", swiftSettings: strict,
+                linkerSettings: pluginLink)
+        }
+        + cPlugins.map {
+            .target(
+                name: $0.key, dependencies: ["CKeel"], path: "Plugins/\($0.key)", publicHeadersPath: ".",
+                cSettings: [.unsafeFlags(["-fvisibility=hidden"])] + strictC, linkerSettings: pluginLink)
+        }
+)
