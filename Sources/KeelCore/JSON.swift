@@ -223,7 +223,8 @@ extension JSON {
         }
         var error = json_tokener_get_error(tokener)
         var end = json_tokener_get_parse_end(tokener)
-        if error == json_tokener_continue, !bytes.isEmpty {
+        let isBlank = bytes.allSatisfy { $0 <= 0x20 }
+        if error == json_tokener_continue, !isBlank {
             // A bare number waits for more: an end of text finishes it.
             var nul: CChar = 0
             root = json_tokener_parse_ex(tokener, &nul, 1)
@@ -231,9 +232,9 @@ extension JSON {
             end = bytes.count
         }
         defer { json_object_put(root) }
-        guard error == json_tokener_success else {
+        guard error == json_tokener_success, !isBlank else {
             let text =
-                error == json_tokener_continue
+                error == json_tokener_continue || isBlank
                 ? "the text ends before the value does"
                 : String(cString: json_tokener_error_desc(error))
             throw KeelError(

@@ -99,6 +99,16 @@ package final class ThreadPool: @unchecked Sendable {
         }
     }
 
+    /// Runs tiles of the present job; called with the lock held, returns without it.
+    ///
+    /// A frame of its own: the copy of the job is gone when this returns, before the worker signs off,
+    /// because the caller's closure must not outlive its call.
+    @inline(never) private func takePart() {
+        let job = self.job
+        pthread_mutex_unlock(lock)
+        if let job { run(job) }
+    }
+
     private func work() {
         var seen = 0
         while true {
@@ -110,13 +120,12 @@ package final class ThreadPool: @unchecked Sendable {
                 pthread_mutex_unlock(lock)
                 return
             }
-            guard let job else {
+            guard job != nil else {
                 pthread_mutex_unlock(lock)
                 continue
             }
             active.add(1, ordering: .acquiring)
-            pthread_mutex_unlock(lock)
-            run(job)
+            takePart()
             pthread_mutex_lock(lock)
             if active.subtract(1, ordering: .releasing).newValue == 0 { pthread_cond_signal(done) }
             pthread_mutex_unlock(lock)
