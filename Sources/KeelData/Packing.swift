@@ -1,0 +1,58 @@
+/// Rows laid end to end without padding, each prompt once.
+///
+/// The completions of a row are branches: they see their prompt and themselves, never each other, so
+/// the result is the same as for separate sequences. The last token of a branch is a target only;
+/// nothing depends on its own state, which is therefore not computed.
+///
+///     row 0:  [ prompt ][ chosen 0..<n-1 ][ rejected 0..<m-1 ]   row 1: ...
+package struct Packing: Sendable, Equatable {
+    /// Queries that see the same keys: all of the earlier ranges, and of the last one causally.
+    package struct Span: Sendable, Equatable {
+        package var queries: Range<Int>
+        package var keys: [Range<Int>]
+    }
+
+    /// `[tokens]`
+    package var ids: [Int32] = []
+    /// `[tokens]`: distance from the start of the token's own sequence.
+    package var positions: [Int32] = []
+    package var spans: [Span] = []
+    /// `[targets]`: the packed token whose state predicts the target.
+    package var scored: [Int32] = []
+    /// `[targets]`: the ids to be predicted.
+    package var targets: [Int32] = []
+    /// The range of targets of every completion, in the order of rows and sides.
+    package var completions: [Range<Int>] = []
+
+    /// - Parameter rows: each with at least one prompt token and no empty completion.
+    package init(_ rows: some Sequence<TokenizedRow>) {
+        for row in rows { append(row) }
+    }
+
+    private mutating func append(_ row: TokenizedRow) {
+        precondition(!row.prompt.isEmpty, "row \(row.index) has no prompt token")
+        let start = ids.count
+        ids += row.prompt
+        positions += (0..<Int32(row.prompt.count))
+        let prompt = start..<ids.count
+        let isShared = row.completions.count != 1
+        if isShared { spans.append(Span(queries: prompt, keys: [prompt])) }
+        for completion in row.completions {
+            precondition(!completion.isEmpty, "row \(row.index) has an empty completion")
+            let begin = ids.count
+            ids += completion.dropLast()
+            positions += (0..<completion.count - 1).map { Int32(row.prompt.count + $0) }
+            let own = begin..<ids.count
+            if !isShared {
+                spans.append(Span(queries: start..<ids.count, keys: [start..<ids.count]))
+            } else if !own.isEmpty {
+                spans.append(Span(queries: own, keys: [prompt, own]))
+            }
+            let first = targets.count
+            scored.append(Int32(prompt.upperBound - 1))
+            scored += own.map { Int32($0) }
+            targets += completion
+            completions.append(first..<targets.count)
+        }
+    }
+}

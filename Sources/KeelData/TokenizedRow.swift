@@ -1,0 +1,21 @@
+/// A data row as token ids: one prompt and its continuations.
+///
+/// A pair has two completions (chosen, rejected), a prompt-completion row one. Plain text has its
+/// first token as the prompt: nothing predicts that one. Every id of a completion is trained.
+package struct TokenizedRow: Sendable, Equatable {
+    /// The row's number in its file, from 0: its permanent id.
+    package var index: Int
+    package var prompt: [Int32]
+    package var completions: [[Int32]]
+
+    package init(index: Int, prompt: [Int32], completions: [[Int32]]) {
+        self.index = index
+        self.prompt = prompt
+        self.completions = completions
+    }
+
+    /// Tokens as a trainer without shared prompts counts them: the prompt once per completion.
+    package var tokenCount: Int {
+        completions.reduce(0) { $0 + prompt.count + $1.count }
+    }
+}
