@@ -143,7 +143,7 @@ typedef struct keel_param {
     int32_t type;          /* KEEL_TYPE_* */
     int32_t reserved;      /* 0 */
     double value;          /* default of f64, i64 (exact to 2^53), bool */
-    double min, max;       /* both ends allowed; of f64, i64 and every number of a list; both 0 = no range */
+    double min, max;       /* both ends allowed; of f64, i64, every number of a list; may be infinite; both 0: none */
     const char *text;      /* default of str and enum; of list and json as JSON text; null = "" or null */
     const keel_name *choices; /* of enum, null-terminated */
     const char *help;      /* one sentence for `keel plugin info` */
@@ -227,6 +227,8 @@ typedef struct keel_host {
     keel_status (*read)(keel_call *c, keel_t t, keel_array *out);
     /* With KEEL_EXPLICIT_GRAD: the gradient of the sum of the returned loss by one column. Copied. */
     keel_status (*grad)(keel_call *c, const char *column, const keel_array *array);
+    /* The component's own `user` pointer, as it stands in its descriptor. In every callback. [any thread] */
+    const void *(*user)(keel_call *c);
 } keel_host;
 
 struct keel_call { const keel_host *host; /* the rest is the host's */ };
@@ -277,6 +279,7 @@ typedef struct keel_component {
     uint64_t flags;            /* KEEL_PARALLEL ... */
     uint32_t seq_bytes;        /* token sampler: bytes of host memory that travel with each sequence */
     uint32_t state_version;    /* given back to `load` */
+    const void *user;          /* yours; keel_user gives it back */
 
     /* Makes an instance and returns it (null is a valid one); refuse with keel_fail. Parameters are readable. */
     void *(*create)(keel_call *c);
@@ -357,6 +360,7 @@ typedef struct keel_plugin {
 #define KEEL_FN_ static inline
 KEEL_FN_ const void *keel_query(keel_call *c, const char *id) { return c->host->query(c, id); }
 KEEL_FN_ keel_status keel_fail(keel_call *c, keel_status code, const char *text) { return c->host->fail(c, code, text); }
+KEEL_FN_ const void *keel_user(keel_call *c) { return c->host->user(c); }
 KEEL_FN_ int keel_cancelled(keel_call *c) { return c->host->cancelled(c); }
 KEEL_FN_ void keel_note(keel_call *c, int level, const char *text) { c->host->log(c, level, text); }
 KEEL_FN_ void keel_metric(keel_call *c, const char *name, double v) { c->host->metric(c, name, v, KEEL_MEAN); }
@@ -390,7 +394,7 @@ KEEL_FN_ int keel_shape(keel_call *c, keel_t t, int64_t *lengths, size_t cap) { 
 KEEL_FN_ keel_status keel_read(keel_call *c, keel_t t, keel_array *out) { return c->host->read(c, t, out); }
 KEEL_FN_ keel_status keel_grad(keel_call *c, const char *column, const keel_array *array) { return c->host->grad(c, column, array); }
 
-/* 1 when the bytes are exactly those of the NUL-terminated text. */
+/* 1 when the bytes are those of the text. */
 KEEL_FN_ int keel_is(keel_str s, const char *text) { return s.p && s.n == strlen(text) && memcmp(s.p, text, s.n) == 0; }
 /* The cells of an array, and how many they are. */
 KEEL_FN_ float *keel_f32(const keel_array *a) { return (float *)a->data; }
