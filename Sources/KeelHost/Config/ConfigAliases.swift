@@ -1,0 +1,61 @@
+import KeelCore
+
+/// Names that other tools use for what Keel has: accepted, with a note. The only such table.
+package enum ConfigAliases {
+    /// Section (`""` is the top level) -> alias -> Keel's name.
+    static let keys: [String: [String: String]] = [
+        "model": [
+            "model_name_or_path": "path", "base_model": "path", "torch_dtype": "dtype",
+        ],
+        "data": [
+            "train_file": "train", "validation": "valid", "validation_file": "valid", "eval": "valid",
+            "max_seq_length": "max_length", "cutoff_len": "max_length",
+            "max_new_tokens": "max_completion_length", "response_length": "max_completion_length",
+        ],
+        "train": [
+            "batch_size": "per_device_train_batch_size", "micro_batch_size": "per_device_train_batch_size",
+            "eval_batch_size": "per_device_eval_batch_size", "lr": "learning_rate",
+            "gradient_accumulation": "gradient_accumulation_steps", "max_norm": "max_grad_norm",
+            "lr_scheduler": "lr_scheduler_type", "steps": "max_steps", "iters": "max_steps",
+            "epochs": "num_train_epochs", "num_epochs": "num_train_epochs", "save_every": "save_steps",
+            "steps_per_eval": "eval_steps", "group_size": "num_generations",
+            "num_ppo_epochs": "num_iterations", "generation_batch_size": "rollout_batch_size",
+        ],
+        "sampler": ["temp": "temperature"],
+    ]
+
+    /// Parameters of plugins.
+    static let parameters: [String: String] = [
+        "cliprange": "clip_range", "cliprange_value": "clip_range_value", "lmbda": "lam",
+        "gae_lambda": "lam", "pref_beta": "beta", "rl_beta": "beta", "init_kl_coef": "kl_coef",
+        "cliprange_reward": "reward_clip", "entropy_coef": "ent_coef", "value_coef": "vf_coef",
+    ]
+
+    /// Keys that users may know from Keel's documents or elsewhere and that this version has not.
+    static let absent: [String: String] = [
+        "model.lora": "this version trains all weights, it has no adapters",
+        "critic": "no objective of this version has a critic",
+        "phases": "the objectives of this version have one phase",
+        "data.ptx": "no objective of this version mixes in pre-training rows",
+    ]
+
+    /// A plugin's parameters under the names that the plugin knows.
+    ///
+    /// An alias is only read as one when the plugin does not declare it and does declare Keel's name.
+    ///
+    /// - Parameters:
+    ///   - known: the names that the plugin declares.
+    ///   - note: told of every renaming, as (alias, name).
+    package static func parameters(
+        _ given: JSONObject, known: [String], note: (String, String) -> Void = { _, _ in }
+    ) -> JSONObject {
+        JSONObject(
+            pairs: given.map { key, value in
+                guard !known.contains(key), let name = parameters[key], known.contains(name),
+                    given[name] == nil
+                else { return (key, value) }
+                note(key, name)
+                return (name, value)
+            })
+    }
+}

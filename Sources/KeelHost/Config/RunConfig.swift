@@ -1,0 +1,296 @@
+import KeelCore
+
+/// All that a run is told, as its config file says it: typed, with defaults filled in and absolute paths.
+///
+/// Every key is declared once, in these sections, with its type, range, default and help. Defaults are
+/// those of TRL 1.16 and transformers 5.23 where those tools have the key.
+package struct RunConfig: ConfigSection {
+    @Key("model", "The model to train.") package var model = ModelConfig()
+
+    @Key("reference", "The frozen model that objectives compare with.")
+    package var reference = ReferenceConfig.initial
+
+    @Key("data", "The rows to train and to evaluate on.") package var data = DataConfig()
+
+    @Key("objective", "What is optimised.") package var objective = ObjectiveConfig()
+
+    @Key("rewards", "What scores completions; their weighted sum is the reward.")
+    package var rewards: [RewardConfig] = []
+
+    @Key("combine", "How the rewards become one number.") package var combine = CombineConfig()
+
+    @Key("sampler", "How tokens are drawn while generating.") package var sampler = SamplerConfig()
+
+    @Key("order", "In which order rows are met.") package var order = OrderConfig()
+
+    @Key("train", "Batches, optimizer, schedule, logging, saving.") package var train = TrainConfig()
+
+    @Key("output_dir", required: .output, "The folder that the run writes.") package var outputDir: String
+
+    /// Where each key stands in the file, for errors found later.
+    package var places = ConfigPlaces()
+
+    package init() {}
+}
+
+package struct ModelConfig: ConfigSection {
+    @Key("path", required: .folder, "A Hugging Face model folder.") package var path: String
+
+    @Key("dtype", "Type of activations and of the weights they meet; masters and moments are f32.")
+    package var dtype = DTypeChoice.f32
+
+    package init() {}
+}
+
+package enum DTypeChoice: String, ConfigChoice { case f32, bf16 }
+
+package struct DataConfig: ConfigSection {
+    @Key("train", required: .file, "Training rows, JSONL.") package var train: String
+
+    @Key("valid", .file, "Held-out rows, JSONL.") package var valid: String? = nil
+
+    @Key("type", "The kind of rows; auto looks at the fields.") package var type = DataType.auto
+
+    @Key("columns", "Renames: Keel's field name -> the field's name in the file.")
+    package var columns = JSONObject()
+
+    @Key("max_length", .from(2), "Most tokens of prompt and completion together; null for no limit.")
+    package var maxLength: Int? = 1024
+
+    @Key("max_prompt_length", .from(1), "Most tokens of a prompt (its end is kept); null for no limit of its own.")
+    package var maxPromptLength: Int? = nil
+
+    @Key("max_completion_length", .from(1),
+        "Most tokens of a completion, in the data (its start is kept) and when generating (null: 512).")
+    package var maxCompletionLength: Int? = nil
+
+    package init() {}
+}
+
+package enum DataType: String, ConfigChoice {
+    case auto, text, prompt
+    case promptCompletion = "prompt_completion"
+    case preference
+}
+
+package struct ObjectiveConfig: ConfigSection {
+    @Key("plugin", required: .plugin, "The objective.") package var plugin: String
+
+    @Key("params", "Its parameters (`keel plugin info` lists them).") package var params = JSONObject()
+
+    @Key("reduction", "How losses become one; null takes the objective's own.")
+    package var reduction: ReductionChoice? = nil
+
+    @Key("reduction_constant", .above(0), "What \"constant\" divides the sum of losses by.")
+    package var reductionConstant = 1.0
+
+    package init() {}
+}
+
+package enum ReductionChoice: String, ConfigChoice {
+    case rowMean = "row_mean"
+    case tokenMean = "token_mean"
+    case rowMeanOfTokenMean = "row_mean_of_token_mean"
+    case constant
+}
+
+package struct RewardConfig: ConfigSection {
+    @Key("plugin", required: .plugin, "The reward.") package var plugin: String
+
+    @Key("name", "The reward's name in metrics; null takes the plugin's.") package var name: String? = nil
+
+    @Key("weight", "Its factor in the sum.") package var weight = 1.0
+
+    @Key("params", "Its parameters (`keel plugin info` lists them).") package var params = JSONObject()
+
+    @Key("clip", "Scores are held between these two numbers before weighting.")
+    package var clip: [Double]? = nil
+
+    @Key("normalize", "Divide by the running standard deviation after taking off the running mean.")
+    package var normalize = false
+
+    @Key("run", "How the plugin is run.") package var run = RewardRunConfig()
+
+    package init() {}
+
+    /// The name that metrics and errors use.
+    package var shownName: String {
+        if let name { return name }
+        let file = Files.name(plugin)
+        if let hash = file.lastIndex(of: "#") { return String(file[file.index(after: hash)...]) }
+        var base = file.hasSuffix(".so") ? String(file.dropLast(3)) : file
+        for prefix in ["libkeel-", "lib"] where base.hasPrefix(prefix) && base.count > prefix.count {
+            base.removeFirst(prefix.count)
+            break
+        }
+        return base
+    }
+}
+
+package struct RewardRunConfig: ConfigSection {
+    @Key("timeout_s", .above(0), "Seconds that one call may take.") package var timeoutSeconds = 60.0
+
+    @Key("on_error", "What a failing row does to the run.") package var onError = FailurePolicy.stop
+
+    @Key("constant", "The score that on_error \"constant\" gives.") package var constant = 0.0
+
+    package init() {}
+}
+
+package enum FailurePolicy: String, ConfigChoice {
+    case stop
+    case dropRow = "drop_row"
+    case constant
+}
+
+package struct CombineConfig: ConfigSection {
+    @Key("rule", "sum: weighted sum of the scores.") package var rule = CombineRule.sum
+
+    @Key("missing", "What to do with a row that no reward answers.") package var missing = FailurePolicy.stop
+
+    @Key("constant", "The reward that missing \"constant\" gives.") package var constant = 0.0
+
+    package init() {}
+}
+
+package enum CombineRule: String, ConfigChoice { case sum }
+
+package struct SamplerConfig: ConfigSection {
+    @Key("plugin", .plugin, "The token sampler.") package var plugin = "nucleus"
+
+    @Key("temperature", .above(0), "Divides the logits, in generation and in every log-prob.")
+    package var temperature = 1.0
+
+    @Key("params", "Its parameters (`keel plugin info` lists them).") package var params = JSONObject()
+
+    package init() {}
+}
+
+package struct OrderConfig: ConfigSection {
+    @Key("plugin", .plugin, "The data sampler.") package var plugin = "shuffle"
+
+    @Key("params", "Its parameters (`keel plugin info` lists them).") package var params = JSONObject()
+
+    package init() {}
+}
+
+package struct TrainConfig: ConfigSection {
+    @Key("per_device_train_batch_size", .from(1), "Rows (pairs, completions) per micro-batch.")
+    package var perDeviceTrainBatchSize = 8
+
+    @Key("gradient_accumulation_steps", .from(1), "Micro-batches per optimizer step.")
+    package var gradientAccumulationSteps = 1
+
+    @Key("per_device_eval_batch_size", .from(1), "Rows per batch of evaluation.")
+    package var perDeviceEvalBatchSize = 8
+
+    @Key("learning_rate", .from(0), "Peak learning rate.") package var learningRate = 1e-6
+
+    @Key("weight_decay", .from(0), "AdamW's decay, on tensors of two or more dimensions.")
+    package var weightDecay = 0.0
+
+    @Key("adam_beta1", .within(0, 1), "Decay of the first moment.") package var adamBeta1 = 0.9
+
+    @Key("adam_beta2", .within(0, 1), "Decay of the second moment.") package var adamBeta2 = 0.999
+
+    @Key("adam_epsilon", .from(0), "Added to the root of the second moment.") package var adamEpsilon = 1e-8
+
+    @Key("max_grad_norm", .from(0), "Gradients are scaled down to this norm; 0 leaves them.")
+    package var maxGradNorm = 1.0
+
+    @Key("max_steps", .from(-1), "Optimizer steps; -1 leaves the length to num_train_epochs.")
+    package var maxSteps = -1
+
+    @Key("num_train_epochs", .above(0), "Passes over the rows, where max_steps is -1.")
+    package var numTrainEpochs = 3.0
+
+    @Key("lr_scheduler_type", "How the learning rate goes on after the warm-up.")
+    package var lrSchedulerType = ScheduleChoice.linear
+
+    @Key("warmup_steps", .from(0), "Steps of linear warm-up; wins over warmup_ratio.")
+    package var warmupSteps = 0
+
+    @Key("warmup_ratio", .within(0, 1), "Warm-up as a share of all steps.") package var warmupRatio = 0.0
+
+    @Key("logging_steps", .from(1), "Steps between two lines of metrics.") package var loggingSteps = 10
+
+    @Key("eval_steps", .from(1), "Steps between evaluations on data.valid; null evaluates at the end only.")
+    package var evalSteps: Int? = nil
+
+    @Key("save_steps", .from(0), "Steps between checkpoints; 0 writes one at the end only.")
+    package var saveSteps = 500
+
+    @Key("save_total_limit", .from(1), "Checkpoints kept, the oldest go first; null keeps all.")
+    package var saveTotalLimit: Int? = nil
+
+    @Key("seed", .from(0), "Fixes every random draw of the run.") package var seed = 42
+
+    @Key("num_generations", .from(1), "Completions per prompt (online objectives).")
+    package var numGenerations = 8
+
+    @Key("rollout_batch_size", .from(1), "Completions per rollout; null: those of one optimizer step.")
+    package var rolloutBatchSize: Int? = nil
+
+    @Key("num_iterations", .from(1), "Passes over each rollout.") package var numIterations = 1
+
+    @Key("threads", .from(1), "CPU threads; null takes all cores. Results do not depend on it.")
+    package var threads: Int? = nil
+
+    package init() {}
+}
+
+package enum ScheduleChoice: String, ConfigChoice {
+    case linear, cosine, constant
+    case constantWithWarmup = "constant_with_warmup"
+}
+
+/// The frozen model: the policy before its first step, none, or a folder.
+package enum ReferenceConfig: ConfigValue, Equatable {
+    case initial
+    case none
+    case path(String, cache: Bool)
+
+    /// The object form.
+    struct Model: ConfigSection {
+        @Key("path", required: .folder, "A Hugging Face model folder.") var path: String
+        @Key("cache", "auto: reference columns are kept on disk, by content.") var cache = Cache.auto
+        init() {}
+    }
+
+    enum Cache: String, ConfigChoice { case auto, off }
+
+    package static func read(
+        _ value: JSON, _ spec: KeySpec, _ path: String, _ reader: ConfigReader
+    ) -> ReferenceConfig? {
+        switch value {
+        case .string("initial"): return .initial
+        case .string("none"): return ReferenceConfig.none
+        case .object:
+            return Model.read(value, spec, path, reader).map { .path($0.path, cache: $0.cache == .auto) }
+        case .string(let text):
+            reader.report(
+                "\(reader.shown(path)) is \"\(text)\"; it takes \(typeName(spec))", at: path,
+                fix: "to use a model, write {\"path\": \"\(text)\"}")
+            return nil
+        default:
+            reader.wrongType(value, typeName(spec), path)
+            return nil
+        }
+    }
+
+    package var json: JSON {
+        switch self {
+        case .initial: "initial"
+        case .none: "none"
+        case .path(let path, let cache): ["path": .string(path), "cache": cache ? "auto" : "off"]
+        }
+    }
+
+    package static func schema(_ spec: KeySpec) -> JSONObject {
+        ["anyOf": [["enum": ["initial", "none"]], .object(Model.schema(spec))]]
+    }
+
+    package static func typeName(_ spec: KeySpec) -> String {
+        "\"initial\", \"none\" or {\"path\": ..., \"cache\": \"auto\" or \"off\"}"
+    }
+}
