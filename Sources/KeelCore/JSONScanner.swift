@@ -38,6 +38,15 @@ package struct JSONScanner {
         try run.scan()
         return run.result
     }
+
+    package static func scan(
+        _ bytes: [UInt8], name: String, options: Options = [],
+        duplicates: JSON.Duplicates = .lastWins, maxDepth: Int = 512
+    ) throws -> JSONScanner {
+        try bytes.withUnsafeBytes {
+            try scan($0, name: name, options: options, duplicates: duplicates, maxDepth: maxDepth)
+        }
+    }
 }
 
 private struct Run {

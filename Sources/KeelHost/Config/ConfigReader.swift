@@ -191,23 +191,21 @@ package final class ConfigReader {
             throw KeelError("config", error.what, at: path, fix: error.fix, code: error.code)
         }
         do {
-            return try bytes.withUnsafeBytes { raw in
-                let options: JSONScanner.Options = [.comments, .keyOffsets]
-                do {
-                    _ = try JSONScanner.scan(raw, name: path, options: options, duplicates: .reject)
-                } catch let error as KeelError where error.what.hasSuffix("given twice") {
-                    errors.append(ConfigReader.asConfig(error))
-                }
-                let scan = try JSONScanner.scan(raw, name: path, options: options)
-                places = ConfigPlaces(file: path, bytes: bytes, offsets: scan.keyOffsets)
-                let value = try JSON.parse(scan.cleaned, name: path)
-                guard let object = value.object else {
-                    throw KeelError(
-                        "config", "a config is an object, this file holds \(value.kind)", at: "\(path):1:1",
-                        fix: "write { \"model\": ... }")
-                }
-                return object
+            let options: JSONScanner.Options = [.comments, .keyOffsets]
+            do {
+                _ = try JSONScanner.scan(bytes, name: path, options: options, duplicates: .reject)
+            } catch let error as KeelError where error.what.hasSuffix("given twice") {
+                errors.append(ConfigReader.asConfig(error))
             }
+            let scan = try JSONScanner.scan(bytes, name: path, options: options)
+            places = ConfigPlaces(file: path, bytes: bytes, offsets: scan.keyOffsets)
+            let value = try JSON.parse(scan.cleaned, name: path)
+            guard let object = value.object else {
+                throw KeelError(
+                    "config", "a config is an object, this file holds \(value.kind)", at: "\(path):1:1",
+                    fix: "write { \"model\": ... }")
+            }
+            return object
         } catch let error as KeelError {
             throw ConfigReader.asConfig(error)
         }
