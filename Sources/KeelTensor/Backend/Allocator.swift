@@ -1,0 +1,74 @@
+import Glibc
+import Synchronization
+
+/// Keeps freed blocks by size class and hands them out again: a training step allocates nothing new
+/// after the first.
+///
+/// Classes: multiples of 64 bytes up to 4 KiB, then eight per power of two (at most 12.5 % unused).
+final class Allocator: @unchecked Sendable {
+    /// What the allocator holds.
+    package struct Statistics: Equatable, Sendable {
+        /// Bytes taken from the system and not given back.
+        package var reserved = 0
+        /// Bytes of the blocks in use, rounded up to their classes.
+        package var used = 0
+        /// The largest `used` so far.
+        package var peak = 0
+        /// Blocks asked of the system so far.
+        package var systemCalls = 0
+    }
+
+    private struct State: @unchecked Sendable {
+        var free: [Int: [UnsafeMutableRawPointer]] = [:]
+        var statistics = Statistics()
+    }
+
+    private let state = Mutex(State())
+
+    /// The class of a size: what is really allocated.
+    static func rounded(_ bytes: Int) -> Int {
+        if bytes <= 4096 { return max(64, (bytes + 63) & ~63) }
+        let power = Int.bitWidth - 1 - (bytes - 1).leadingZeroBitCount
+        let step = 1 << (power - 3)
+        return (bytes + step - 1) & ~(step - 1)
+    }
+
+    func take(_ bytes: Int) -> UnsafeMutableRawPointer {
+        let size = Allocator.rounded(bytes)
+        let kept: UnsafeMutableRawPointer? = state.withLock { state in
+            state.statistics.used += size
+            state.statistics.peak = max(state.statistics.peak, state.statistics.used)
+            if let block = state.free[size]?.popLast() { return block }
+            state.statistics.reserved += size
+            state.statistics.systemCalls += 1
+            return nil
+        }
+        if let kept { return kept }
+        return UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 64)
+    }
+
+    func give(_ block: UnsafeMutableRawPointer, _ bytes: Int) {
+        let size = Allocator.rounded(bytes)
+        state.withLock { state in
+            state.statistics.used -= size
+            state.free[size, default: []].append(block)
+        }
+    }
+
+    /// Returns every kept block to the system.
+    func trim() {
+        let blocks = state.withLock { state in
+            let blocks = state.free.values.flatMap { $0 }
+            for (size, list) in state.free { state.statistics.reserved -= size * list.count }
+            state.free = [:]
+            return Blocks(list: blocks)
+        }
+        for block in blocks.list { block.deallocate() }
+    }
+
+    private struct Blocks: @unchecked Sendable { let list: [UnsafeMutableRawPointer] }
+
+    var statistics: Statistics { state.withLock { $0.statistics } }
+
+    deinit { trim() }
+}

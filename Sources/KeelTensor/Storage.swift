@@ -1,0 +1,30 @@
+/// A block of a device's memory, 64-byte aligned, given back to the allocator when the last tensor lets go.
+package final class Storage: @unchecked Sendable {
+    let device: Device
+    let bytes: Int
+    let base: UnsafeMutableRawPointer
+
+    /// Uninitialised memory.
+    init(bytes: Int, device: Device) {
+        self.bytes = bytes
+        self.device = device
+        self.base = device.allocator.take(bytes)
+    }
+
+    deinit { device.allocator.give(base, bytes) }
+}
+
+extension Tensor {
+    /// The first cell. Valid while the tensor lives: callers keep it alive around the use.
+    var raw: UnsafeMutableRawPointer { storage.base + offset * dtype.size }
+
+    /// The cells as `T`, for the length of `body`.
+    func withCells<T, R>(_ type: T.Type, _ body: (UnsafeMutableBufferPointer<T>) throws -> R)
+        rethrows -> R
+    {
+        precondition(MemoryLayout<T>.size == dtype.size, "cells of \(dtype) read as \(T.self)")
+        defer { withExtendedLifetime(storage) {} }
+        return try body(
+            UnsafeMutableBufferPointer(start: raw.assumingMemoryBound(to: T.self), count: count))
+    }
+}
