@@ -19,7 +19,10 @@ package struct SHA256: Sendable {
     package static func hex(_ text: String) -> String { hex(Array(text.utf8)) }
 
     /// The hash of a file's bytes.
-    package static func hex(file path: String) throws -> String { hex(try MappedFile(path).bytes) }
+    package static func hex(file path: String) throws -> String {
+        let file = try MappedFile(path)
+        return withExtendedLifetime(file) { hex(file.bytes) }
+    }
 
     package mutating func update(_ text: String) {
         var text = text
