@@ -1,0 +1,230 @@
+import KeelCore
+import Synchronization
+
+/// Finds plugins by component name or path.
+///
+/// What a file describes is remembered in the cache folder under its path, size and time of change,
+/// so that looking a name up loads nothing.
+package final class PluginCatalog: Sendable {
+    /// A folder that is searched.
+    struct Folder: Sendable {
+        var path: String
+        /// One of Keel's own.
+        var isBuiltIn: Bool
+        /// Only files that begin so count.
+        var prefix = ""
+    }
+
+    /// A file of the search folders that is no usable plugin.
+    package struct Broken: Sendable {
+        package var path: String
+        package var error: KeelError
+    }
+
+    private struct Scan {
+        var components: [Component] = []
+        var broken: [Broken] = []
+    }
+
+    private let folders: [Folder]
+    private let cachePath: String
+    private let loaded = Mutex<[String: [LoadedComponent]]>([:])
+    private let scan = Mutex<Scan?>(nil)
+
+    /// - Parameters:
+    ///   - searchPaths: folders of `--plugin-path`, searched before all others.
+    ///   - useDefaults: adds KEEL_PLUGIN_PATH, the user's and the system's folder, and the executable's.
+    package init(searchPaths: [String] = [], useDefaults: Bool = true, cacheFolder: String? = nil) {
+        var folders = searchPaths.map { Folder(path: Files.absolute($0), isBuiltIn: false) }
+        if useDefaults {
+            for path in (Files.environment("KEEL_PLUGIN_PATH") ?? "").split(separator: ":") {
+                folders.append(Folder(path: Files.absolute(String(path)), isBuiltIn: false))
+            }
+            let user = Files.join(Files.userFolder("XDG_DATA_HOME", ".local/share"), "plugins")
+            folders.append(Folder(path: user, isBuiltIn: false))
+            let beside = Files.parent(Files.executable)
+            folders.append(Folder(path: Files.absolute(Files.join(beside, "../lib/keel/plugins")), isBuiltIn: true))
+            folders.append(Folder(path: beside, isBuiltIn: true, prefix: "libkeel-"))
+        }
+        self.folders = folders
+        cachePath = Files.join(cacheFolder ?? Files.userFolder("XDG_CACHE_HOME", ".cache"), "plugins.json")
+    }
+
+    /// Folders in the order of the search.
+    package var searchPaths: [String] { folders.map(\.path) }
+
+    /// Every component that the search finds, and the files that cannot be used.
+    package func list() -> (components: [Component], broken: [Broken]) {
+        scan.withLock { known in
+            if let known { return (known.components, known.broken) }
+            let fresh = scanFolders()
+            known = fresh
+            return (fresh.components, fresh.broken)
+        }
+    }
+
+    /// A component by name (`dpo`), path (`./libmy.so`) or both (`libmy.so#dpo`).
+    ///
+    /// - Parameter kind: what it must be; nil = anything.
+    /// - Throws: `KeelError` (unavailable) with the nearest name, or the reason why the file is none.
+    package func find(_ nameOrPath: String, kind: ComponentKind?) throws -> Component {
+        if nameOrPath.contains("/") || nameOrPath.contains(".so") {
+            return try find(path: nameOrPath, kind: kind)
+        }
+        let all = list()
+        let named = all.components.filter { $0.name == nameOrPath }
+        let fitting = kind.map { kind in named.filter { $0.kind == kind } } ?? named
+        if let first = fitting.first {
+            let others = fitting.filter { $0.sha256 != first.sha256 || $0.kind != first.kind }
+            guard others.isEmpty else {
+                let paths = ([first] + others).map(\.path)
+                throw KeelError(
+                    "plugin", "several plugins are called \"\(nameOrPath)\": \(paths.joined(separator: ", "))",
+                    fix: "give the path of the one you mean", code: .unavailable)
+            }
+            return first
+        }
+        throw notFound(nameOrPath, kind, named: named, all: all)
+    }
+
+    private func notFound(
+        _ name: String, _ kind: ComponentKind?, named: [Component], all: (components: [Component], broken: [Broken])
+    ) -> KeelError {
+        let words = kind?.words ?? "plugin"
+        if let other = named.first {
+            return KeelError(
+                "plugin", "\"\(name)\" is a \(other.kind.words), not a \(words)", at: other.path,
+                fix: known(kind, all.components), code: .unavailable)
+        }
+        if let broken = all.broken.first(where: {
+            Files.name($0.path) == "lib\(name).so" || Files.name($0.path) == "libkeel-\(name).so"
+        }) {
+            return broken.error
+        }
+        let candidates = all.components.filter { kind == nil || $0.kind == kind }.map(\.name)
+        let near = nearest(name, among: candidates).map { "did you mean \"\($0)\"? " } ?? ""
+        return KeelError(
+            "plugin", "no \(words) is called \"\(name)\"", at: folders.map(\.path).joined(separator: ":"),
+            fix: near + known(kind, all.components) + "; a path (./lib\(name).so) works too", code: .unavailable)
+    }
+
+    private func known(_ kind: ComponentKind?, _ components: [Component]) -> String {
+        let names = Set(components.filter { kind == nil || $0.kind == kind }.map(\.name)).sorted()
+        return names.isEmpty ? "no plugins were found in the search folders" : "known: \(names.joined(separator: ", "))"
+    }
+
+    private func find(path spec: String, kind: ComponentKind?) throws -> Component {
+        var path = spec
+        var name: String?
+        if let hash = spec.lastIndex(of: "#") {
+            path = String(spec[..<hash])
+            name = String(spec[spec.index(after: hash)...])
+        }
+        let components = try open(Files.absolute(path)).map(\.component)
+        let fitting = components.filter { (kind == nil || $0.kind == kind) && (name == nil || $0.name == name) }
+        if fitting.count == 1 { return fitting[0] }
+        let words = kind?.words ?? "component"
+        let titles = components.map(\.title).joined(separator: ", ")
+        if fitting.isEmpty {
+            let what = name.map { "\(words) called \"\($0)\"" } ?? words
+            let near = name.flatMap { nearest($0, among: components.map(\.name)) }.map { "did you mean \"\($0)\"? " } ?? ""
+            throw KeelError(
+                "plugin", "the plugin holds no \(what)", at: path, fix: near + "it holds: \(titles)", code: .unavailable)
+        }
+        throw KeelError(
+            "plugin", "the plugin holds several \(words)s", at: path,
+            fix: "say which: \(fitting.map { "\(path)#\($0.name)" }.joined(separator: ", "))", code: .unavailable)
+    }
+
+    // MARK: - Loading
+
+    /// Loads the file of a component.
+    func load(_ component: Component) throws -> LoadedComponent {
+        let all = try open(component.path)
+        guard let one = all.first(where: { $0.component.name == component.name && $0.component.kind == component.kind })
+        else {
+            throw KeelError(
+                "plugin", "the plugin no longer holds the \(component.title)", at: component.path, code: .unavailable)
+        }
+        return one
+    }
+
+    private func open(_ path: String) throws -> [LoadedComponent] {
+        if let known = loaded.withLock({ $0[path] }) { return known }
+        let fresh = try Library.open(path)
+        loaded.withLock { $0[path] = fresh }
+        return fresh
+    }
+
+    // MARK: - Scanning
+
+    /// Bump when what is remembered changes.
+    private static let cacheFormat = 1
+
+    private func scanFolders() -> Scan {
+        var cache = readCache()
+        var changed = false
+        var result = Scan()
+        var seen: Set<String> = []
+        for folder in folders where Files.isDirectory(folder.path) {
+            for name in (try? Files.list(folder.path)) ?? []
+            where name.hasSuffix(".so") && name.hasPrefix(folder.prefix) {
+                let path = Files.join(folder.path, name)
+                guard seen.insert(path).inserted, Files.isRegular(path) else { continue }
+                let stamp = "\(Files.size(path) ?? 0) \(Files.modified(path) ?? 0)"
+                let entry: JSON
+                if let known = cache[path], known["stamp"]?.string == stamp {
+                    entry = known
+                } else {
+                    entry = describe(path, stamp: stamp)
+                    cache[path] = entry
+                    changed = true
+                }
+                if let error = entry["error"]?.string {
+                    result.broken.append(
+                        Broken(
+                            path: path,
+                            error: KeelError("plugin", error, at: path, fix: entry["fix"]?.string, code: .unavailable)))
+                }
+                for json in entry["components"]?.array ?? [] {
+                    guard var component = Component(json: json) else { continue }
+                    component.isBuiltIn = folder.isBuiltIn
+                    result.components.append(component)
+                }
+            }
+        }
+        if changed { writeCache(cache) }
+        return result
+    }
+
+    /// What a file holds, as the cache keeps it.
+    private func describe(_ path: String, stamp: String) -> JSON {
+        var object: JSONObject = ["stamp": .string(stamp)]
+        do {
+            object["components"] = .array(try open(path).map(\.component.json))
+        } catch {
+            let first = (error as? KeelErrors)?.errors.first ?? (error as? KeelError)
+            object["error"] = .string(first?.what ?? "\(error)")
+            if let fix = first?.fix { object["fix"] = .string(fix) }
+        }
+        return .object(object)
+    }
+
+    private func readCache() -> [String: JSON] {
+        guard let bytes = try? Files.read(cachePath), let json = try? JSON.parse(bytes, name: cachePath),
+            json["format"]?.int == PluginCatalog.cacheFormat, let files = json["files"]?.object
+        else { return [:] }
+        return Dictionary(files.map { ($0.key, $0.value) }) { first, _ in first }
+    }
+
+    /// A cache that cannot be written is no error: the next look is slower.
+    private func writeCache(_ cache: [String: JSON]) {
+        let files = cache.filter { Files.exists($0.key) }.sorted { $0.key < $1.key }
+        let object: JSONObject = [
+            "format": JSON(PluginCatalog.cacheFormat),
+            "files": .object(JSONObject(pairs: files.map { ($0.key, $0.value) })),
+        ]
+        try? Files.makeDirectory(Files.parent(cachePath))
+        try? AtomicWrite.file(cachePath, JSON.object(object).text())
+    }
+}

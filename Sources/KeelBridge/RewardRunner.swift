@@ -1,0 +1,167 @@
+import KeelCore
+
+/// One completion to be scored.
+package struct RewardRow: Sendable {
+    /// The row's permanent id.
+    package var id: UInt64
+    package var prompt: [UInt8]
+    package var response: [UInt8]
+    /// Ids of the response.
+    package var tokens: [Int32]
+    /// Ids of the prompt.
+    package var promptTokens: [Int32]
+    /// The data set row.
+    package var row: JSON
+    /// Completions of one prompt share a group.
+    package var group: Int32
+    /// True when the response ended by itself.
+    package var isFinished: Bool
+
+    package init(
+        id: UInt64, prompt: [UInt8], response: [UInt8], tokens: [Int32] = [], promptTokens: [Int32] = [],
+        row: JSON = .object(JSONObject()), group: Int32 = 0, isFinished: Bool = true
+    ) {
+        self.id = id
+        self.prompt = prompt
+        self.response = response
+        self.tokens = tokens
+        self.promptTokens = promptTokens
+        self.row = row
+        self.group = group
+        self.isFinished = isFinished
+    }
+}
+
+/// What a reward says about one completion.
+package struct RewardScore: Sendable, Equatable {
+    /// NaN: the reward does not apply to this row.
+    package var value: Float
+    /// What scoring this row took, or its share of the batch.
+    package var milliseconds: Double
+}
+
+/// Scores completions; the loop does not know where the plugin runs.
+///
+/// Rows are handed over as soon as they are there and collected together, so that scoring may
+/// overlap with generation.
+package protocol RewardRunner: AnyObject {
+    /// What the run calls the reward.
+    var name: String { get }
+    var component: Component { get }
+    /// Hands rows over; returns at once where the runner can.
+    func submit(_ rows: [RewardRow], context: CallContext) throws
+    /// The scores of everything submitted since the last collection, in that order.
+    ///
+    /// - Throws: `KeelError` (failed) that names the plugin and, where known, the row. Never a made-up score.
+    func collect() throws -> [RewardScore]
+    /// Metrics reported since the last time, prefixed by the reward's name.
+    func takeMetrics() -> MetricSums
+    func save() throws -> Instance.State?
+    func load(_ state: Instance.State) throws
+}
+
+/// Runs a reward in this process, on the thread that collects.
+package final class InProcessReward: RewardRunner {
+    package let instance: Instance
+    private var waiting: [RewardRow] = []
+    private var context = CallContext()
+    private var metrics = MetricSums()
+    /// Columns that `score` gave with the last collection (`token_rewards`).
+    package private(set) var columns: [String: Column] = [:]
+    /// Rows per call; nil = all at once. Coupled rewards always see whole groups.
+    package var rowsPerCall: Int?
+
+    package var name: String { instance.name }
+    package var component: Component { instance.component }
+
+    package init(
+        _ component: Component, catalog: PluginCatalog, parameters: ParameterValues, name: String? = nil,
+        seed: UInt64 = 0, context: CallContext = CallContext()
+    ) throws {
+        precondition(component.kind == .reward, "\(component.title) is no reward")
+        instance = try Instance(
+            component, catalog: catalog, parameters: parameters, name: name, seed: seed, context: context)
+    }
+
+    package func submit(_ rows: [RewardRow], context: CallContext) throws {
+        waiting += rows
+        self.context = context
+    }
+
+    package func collect() throws -> [RewardScore] {
+        let rows = waiting
+        waiting = []
+        columns = [:]
+        guard let size = rowsPerCall, !component.flags.contains(.coupled) else { return try score(rows) }
+        var scores: [RewardScore] = []
+        for start in stride(from: 0, to: rows.count, by: max(1, size)) {
+            scores += try score(Array(rows[start..<min(rows.count, start + max(1, size))]))
+        }
+        return scores
+    }
+
+    package func takeMetrics() -> MetricSums {
+        defer { metrics = MetricSums() }
+        return metrics
+    }
+
+    package func save() throws -> Instance.State? { try instance.save(context: context) }
+    package func load(_ state: Instance.State) throws { try instance.load(state) }
+
+    private func score(_ rows: [RewardRow]) throws -> [RewardScore] {
+        let (values, seconds) = try score(ColumnBatch(rewarding: rows))
+        for (row, value) in zip(rows, values) where value.isInfinite {
+            throw KeelError(
+                "plugin", "\(instance.title) gave \(value) to row \(row.id)", at: component.path,
+                fix: "a score is a finite number, or NaN where the reward does not apply", code: .failed)
+        }
+        let each = rows.isEmpty ? 0 : seconds * 1000 / Double(rows.count)
+        return values.map { RewardScore(value: $0, milliseconds: each) }
+    }
+
+    /// The raw scores of a batch, as the plugin wrote them, and the seconds it took.
+    package func score(
+        _ batch: ColumnBatch, context override: CallContext? = nil
+    ) throws -> (values: [Float], seconds: Double) {
+        guard batch.rows > 0 else { return ([], 0) }
+        let call = Call(instance, .score, batch: batch, context: override ?? context)
+        var values = [Float](repeating: .nan, count: batch.rows)
+        guard let score = instance.raw.score else { return (values, 0) }
+        let start = Clock.now()
+        let status = values.withUnsafeMutableBufferPointer {
+            score(instance.own, call.pointer, batch.rows, $0.baseAddress)
+        }
+        let seconds = Clock.now() - start
+        try call.finish(status)
+        metrics.merge(call.metrics, prefix: name + "/")
+        for column in call.given { columns[column] = call.batch.columns[column] }
+        return (values, seconds)
+    }
+}
+
+extension ColumnBatch {
+    /// The batch that a reward sees: texts, the data set rows, ids and their mask.
+    package init(rewarding rows: [RewardRow]) {
+        self.init(rows: rows.count)
+        text = ["prompt": rows.map { $0.prompt }, "response": rows.map { $0.response }]
+        rowJSON = rows.map(\.row)
+        rowIDs = rows.map(\.id)
+        tokens = rows.map { $0.promptTokens + $0.tokens }
+        promptLengths = rows.map(\.promptTokens.count)
+        columns["group"] = Column(ints: rows.map(\.group))
+        columns["length"] = Column(ints: rows.map { Int32($0.tokens.count) })
+        columns["finished"] = Column(rows.map { $0.isFinished ? 1 : 0 })
+        let width = rows.map(\.tokens.count).max() ?? 0
+        guard width > 0 else { return }
+        var ids = [Int32](repeating: 0, count: rows.count * width)
+        var mask = [Double](repeating: 0, count: rows.count * width)
+        for (row, item) in rows.enumerated() {
+            for (at, token) in item.tokens.enumerated() {
+                ids[row * width + at] = token
+                mask[row * width + at] = 1
+            }
+        }
+        columns["tokens"] = Column(shape: [rows.count, width], ints: ids)
+        columns["mask"] = Column(shape: [rows.count, width], mask)
+    }
+}
