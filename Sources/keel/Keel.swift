@@ -48,10 +48,11 @@ struct Keel: ParsableCommand {
             let known = command.configuration.subcommands
             if known.isEmpty || word.hasPrefix("-") || word == "help" { return }
             guard let next = known.first(where: { $0._commandName == word }) else {
-                let near = nearest(word, among: known.map(\._commandName)).map { "did you mean \"\($0)\"?" }
+                let names = known.map { $0._commandName }
+                let near = nearest(word, among: names).map { "did you mean \"\($0)\"?" }
                 throw KeelError(
                     "usage", "unknown subcommand \"\(word)\"", at: words.joined(separator: " "),
-                    fix: near ?? "one of: \(known.map(\._commandName).joined(separator: ", "))", code: .usage)
+                    fix: near ?? "one of: \(names.joined(separator: ", "))", code: .usage)
             }
             command = next
             words.append(word)

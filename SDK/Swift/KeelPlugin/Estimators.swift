@@ -1,0 +1,170 @@
+import CKeel
+
+// MARK: - With gradients: tensor formulas that several objectives share
+
+/// Per-token estimate of KL(policy || ref): the log-ratio itself. Unbiased, may be negative.
+///
+///     k1 = d,   d = logprobs - refLogprobs
+///
+/// Schulman 2020, "Approximating KL Divergence". As a loss its expected gradient is zero.
+///
+/// - Returns: `[batch, time]` in nats, not masked.
+public func klK1(_ logprobs: Tensor, _ refLogprobs: Tensor) -> Tensor { logprobs - refLogprobs }
+
+/// Per-token estimate of KL(policy || ref): biased, never negative; as a loss it has KL's gradient.
+///
+///     k2 = d² / 2,   d = logprobs - refLogprobs
+///
+/// - Returns: `[batch, time]` in nats, not masked.
+public func klK2(_ logprobs: Tensor, _ refLogprobs: Tensor) -> Tensor { 0.5 * (logprobs - refLogprobs).square() }
+
+/// Per-token estimate of KL(policy || ref): unbiased and never negative.
+///
+///     k3 = exp(d) - 1 - d,   d = refLogprobs - logprobs,   exponent within ±20
+///
+/// - Returns: `[batch, time]` in nats, not masked.
+public func klK3(_ logprobs: Tensor, _ refLogprobs: Tensor) -> Tensor {
+    let d = refLogprobs - logprobs
+    return d.clamped(-20, 20).expm1() - d
+}
+
+/// Sum over the last axis of the cells under the mask: `[batch, time]` to `[batch]`.
+public func maskedSum(_ x: Tensor, _ mask: Tensor) -> Tensor { x.sum(axis: -1, mask: mask) }
+
+/// Mean over the last axis of the cells under the mask; 0 where there are none.
+public func maskedMean(_ x: Tensor, _ mask: Tensor) -> Tensor { x.mean(axis: -1, mask: mask) }
+
+/// The importance ratio π/π_old, its exponent within ±20 so that nothing overflows.
+///
+///     ratio = exp(clamp(logprobs - oldLogprobs, -20, 20))
+public func importanceRatio(_ logprobs: Tensor, _ oldLogprobs: Tensor) -> Tensor {
+    (logprobs - oldLogprobs).clamped(-20, 20).exp()
+}
+
+/// The clipped surrogate of PPO, to be minimised, and where clipping changed it.
+///
+///     L = -min(r A, clamp(r, 1 - low, 1 + high) A)
+///
+/// Schulman et al. 2017, equation 7. Low and high 0: no clip, L = -r A.
+///
+/// - Returns: the loss in the shape of the ratio; `low`, `high`: 1 in cells that hit that bound.
+public func clippedSurrogate(
+    ratio: Tensor, advantages: Tensor, low: Double, high: Double
+) -> (loss: Tensor, low: Tensor, high: Tensor) {
+    let free = ratio * advantages
+    let isLow = (ratio < 1 - low) * (advantages < 0)
+    let isHigh = (ratio > 1 + high) * (advantages > 0)
+    guard low > 0 || high > 0 else { return (-free, isLow, isHigh) }
+    return (-min(free, ratio.clamped(1 - low, 1 + high) * advantages), isLow, isHigh)
+}
+
+// MARK: - Without gradients: the functions of `keel_math.h` on plain numbers
+
+/// What is subtracted from a response's reward.
+public enum Baseline: Int32, Sendable {
+    case none = 0
+    /// The mean of its group.
+    case mean = 1
+    /// The mean of the other responses of its group.
+    case leaveOneOut = 2
+    /// The mean of its group, weighted by length.
+    case lengthWeighted = 3
+}
+
+/// What advantages are divided by.
+public enum AdvantageScale: Int32, Sendable {
+    case none = 0
+    /// The standard deviation of the group's rewards.
+    case group = 1
+    /// The standard deviation over the batch.
+    case batch = 2
+}
+
+/// Advantages of responses that share a prompt: reward, clip, minus KL, minus baseline, scale.
+///
+/// - Parameters:
+///   - rewards: `[batch]`; NaN = none, such a row is in no statistic and has advantage 0.
+///   - group: `[batch]`, equal for responses to the same prompt.
+///   - sequenceKL: `[batch]`, times `klCoef` taken from the reward before the baseline.
+///   - clip: bounds of the reward, nil = none.
+/// - Returns: `[batch]`.
+public func groupAdvantages(
+    rewards: [Double], group: [Double], sequenceKL: [Double]? = nil, klCoef: Double = 0, clip: (Double, Double)? = nil,
+    baseline: Baseline, scale: AdvantageScale, eps: Double = 1e-4
+) -> [Double] {
+    var sums = rewards
+    var advantages = rewards
+    var options = keel_group_options(
+        baseline: baseline.rawValue, scale: scale.rawValue, normalize_then_sum: 0, eps: eps, kl_coef: klCoef,
+        clip_low: clip?.0 ?? 0, clip_high: clip?.1 ?? 0)
+    keel_math_group_advantages(
+        &sums, &advantages, rewards, [1], group.map { Int32($0) }, sequenceKL, nil, rewards.count, 1, &options)
+    return advantages
+}
+
+/// Estimator of KL(policy || ref) at a sampled token.
+public enum KLEstimator: String, CaseIterable, Sendable {
+    case k1, k2, k3, abs
+
+    /// Its number in `keel_math.h`.
+    var code: Int32 {
+        switch self {
+        case .k1: Int32(KEEL_KL_K1)
+        case .k2: Int32(KEEL_KL_K2)
+        case .k3: Int32(KEEL_KL_K3)
+        case .abs: Int32(KEEL_KL_ABS)
+        }
+    }
+}
+
+/// Sum over the mask of per-token KL estimates: `[batch, time]` to `[batch]`, in nats.
+public func sequenceKL(
+    _ logprobs: Column, _ refLogprobs: Column, mask: Column, estimator: KLEstimator = .k1
+) -> [Double] {
+    let rows = logprobs.shape[0]
+    var sums = [Double](repeating: 0, count: rows)
+    let time = rows > 0 ? logprobs.values.count / rows : 0
+    keel_math_sequence_kl(&sums, estimator.code, logprobs.values, refLogprobs.values, mask.values, rows, time)
+    return sums
+}
+
+/// Generalised advantage estimation: `[batch, time]` each. Schulman et al. 2016, equation 16.
+public func gae(
+    rewards: Column, values: Column, mask: Column, gamma: Double, lam: Double, bootstrap: [Double]? = nil
+) -> (advantages: Column, returns: Column) {
+    var advantages = rewards
+    var returns = rewards
+    let rows = rewards.shape[0]
+    keel_math_gae(
+        &advantages.values, &returns.values, rewards.values, values.values, mask.values, bootstrap, rows,
+        rows > 0 ? rewards.values.count / rows : 0, gamma, lam)
+    return (advantages, returns)
+}
+
+/// (x - mean) / sqrt(var + eps) over the mask; without `shift` the mean is added back.
+///
+/// Fewer than two cells under the mask: x unchanged.
+public func whiten(
+    _ x: Column, mask: Column, unbiased: Bool = false, eps: Double = 1e-8, shift: Bool = true
+) -> Column {
+    var result = x
+    keel_math_whiten(&result.values, x.values, mask.values, x.values.count, unbiased ? 1 : 0, eps, shift ? 1 : 0)
+    return result
+}
+
+/// Running mean and standard deviation of scores, over all batches seen.
+public struct RunningMoments: Sendable {
+    private var moments = keel_moments(mean: 0, var: 1, count: 1e-24)
+
+    /// No scores yet.
+    public init() {}
+    /// The mean so far.
+    public var mean: Double { moments.mean }
+    /// The unbiased standard deviation so far; 1 before two scores, at least 1e-8.
+    public var std: Double {
+        var copy = moments
+        return keel_math_moments_std(&copy)
+    }
+    /// Takes in a batch.
+    public mutating func add(_ scores: [Double]) { keel_math_moments_add(&moments, scores, scores.count) }
+}
