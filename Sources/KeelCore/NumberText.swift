@@ -16,7 +16,8 @@ extension Double {
         while figures.count > 1, figures.last == UInt8(ascii: "0") { figures.removeLast() }
         let text: String
         if exponent < -4 || exponent >= max(digits, 7) {
-            text = Double.point(figures, after: 1) + "e" + (exponent < 0 ? "-" : "+")
+            text =
+                Double.point(figures, after: 1) + "e" + (exponent < 0 ? "-" : "+")
                 + (abs(exponent) < 10 ? "0" : "") + String(abs(exponent))
         } else {
             text = Double.point(figures, after: exponent + 1)

@@ -22,7 +22,9 @@ struct ConfigCommand: ParsableCommand {
         @OptionGroup var global: GlobalOptions
 
         func run() throws {
-            print(markdown ? ConfigSchema.markdown : ConfigSchema.json.text(pretty: true) + "\n", terminator: "")
+            print(
+                markdown ? ConfigSchema.markdown : ConfigSchema.json.text(pretty: true) + "\n",
+                terminator: "")
         }
     }
 
@@ -47,7 +49,8 @@ struct ConfigCommand: ParsableCommand {
 /// A config file and what the command line changes in it.
 struct ConfigOptions: ParsableArguments {
     @Argument(
-        help: ArgumentHelp("The config file.", valueName: "CONFIG"), completion: .file(extensions: ["json"]))
+        help: ArgumentHelp("The config file.", valueName: "CONFIG"),
+        completion: .file(extensions: ["json"]))
     var config: String
 
     @Option(
@@ -55,7 +58,9 @@ struct ConfigOptions: ParsableArguments {
         help: ArgumentHelp("Change a key: train.learning_rate=1e-5.", valueName: "KEY=VALUE"))
     var overrides: [String] = []
 
-    @Option(help: ArgumentHelp("Replaces the config's output_dir.", valueName: "DIR"), completion: .directory)
+    @Option(
+        help: ArgumentHelp("Replaces the config's output_dir.", valueName: "DIR"),
+        completion: .directory)
     var outputDir: String?
 
     @OptionGroup var plugins: PluginOptions

@@ -4,7 +4,8 @@ import KeelHost
 
 struct DoctorCommand: KeelCommand {
     static let configuration = CommandConfiguration(
-        commandName: "doctor", abstract: "Reports the machine, libraries, plugins and folders that Keel sees.")
+        commandName: "doctor",
+        abstract: "Reports the machine, libraries, plugins and folders that Keel sees.")
 
     @Flag(help: "Print a JSON object.")
     var json = false

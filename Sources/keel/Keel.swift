@@ -2,7 +2,9 @@ import ArgumentParser
 import Glibc
 import KeelCore
 
-/// The command line. Each subcommand is one file: parse, call KeelHost, print.
+/// The command line.
+///
+/// Each subcommand is one file: parse, call KeelHost, print.
 @main
 struct Keel: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -73,6 +75,8 @@ struct Keel: ParsableCommand {
     private static var wantsJSON: Bool {
         let arguments = CommandLine.arguments
         return arguments.contains("--error-format=json")
-            || zip(arguments, arguments.dropFirst()).contains { $0 == "--error-format" && $1 == "json" }
+            || zip(arguments, arguments.dropFirst()).contains {
+                $0 == "--error-format" && $1 == "json"
+            }
     }
 }

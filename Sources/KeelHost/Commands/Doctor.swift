@@ -17,8 +17,10 @@ package struct Doctor {
             (
                 "build",
                 [
-                    ("keel", Build.version), ("machine", Build.machine), ("swift", Build.swiftVersion),
-                    ("mode", Build.isRelease ? "release" : "debug"), ("executable", Files.executable),
+                    ("keel", Build.version), ("machine", Build.machine),
+                    ("swift", Build.swiftVersion),
+                    ("mode", Build.isRelease ? "release" : "debug"),
+                    ("executable", Files.executable),
                 ]
             ))
         doctor.sections.append(("cpu", cpu()))
@@ -27,12 +29,14 @@ package struct Doctor {
                 "libraries",
                 [
                     ("libc", Build.libcVersion), ("json-c", Build.jsonCVersion),
-                    ("oneDNN", TensorLibraries.oneDNNVersion), ("pcre2", TextLibraries.pcre2Version),
+                    ("oneDNN", TensorLibraries.oneDNNVersion),
+                    ("pcre2", TextLibraries.pcre2Version),
                     ("utf8proc", TextLibraries.utf8procVersion),
                 ]
             ))
         doctor.sections.append(
-            ("plugin folders", pluginPaths.map { ($0, Files.isDirectory($0) ? "there" : "absent") }))
+            ("plugin folders", pluginPaths.map { ($0, Files.isDirectory($0) ? "there" : "absent") })
+        )
         doctor.folders()
         return doctor
     }
@@ -44,7 +48,8 @@ package struct Doctor {
             lines.append(title)
             let width = facts.map(\.name.count).max() ?? 0
             for (name, value) in facts {
-                lines.append("  \(name)\(String(repeating: " ", count: width - name.count))  \(value)")
+                lines.append(
+                    "  \(name)\(String(repeating: " ", count: width - name.count))  \(value)")
             }
         }
         lines.append(problems.isEmpty ? "no problems found" : "problems")
@@ -54,7 +59,10 @@ package struct Doctor {
     package var json: JSON {
         var object = JSONObject(
             pairs: sections.map { section in
-                (section.title, .object(JSONObject(pairs: section.facts.map { ($0.name, .string($0.value)) })))
+                (
+                    section.title,
+                    .object(JSONObject(pairs: section.facts.map { ($0.name, .string($0.value)) }))
+                )
             })
         object.append("problems", .array(problems.map { .string($0) }))
         return .object(object)
@@ -69,9 +77,11 @@ package struct Doctor {
                 String($0.drop { $0 == " " })
             }
         }
-        let flags = Set((field("flags") ?? field("Features") ?? "").split(separator: " ").map(String.init))
+        let flags = Set(
+            (field("flags") ?? field("Features") ?? "").split(separator: " ").map(String.init))
         let telling = [
-            "avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "asimd", "bf16", "sve",
+            "avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "asimd", "bf16",
+            "sve",
         ]
         let memory = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
         return [
@@ -87,7 +97,9 @@ package struct Doctor {
         var facts = [("cache", cache)]
         do {
             try Files.makeDirectory(cache)
-            if access(cache, W_OK) != 0 { problems.append("the cache folder cannot be written: \(cache)") }
+            if access(cache, W_OK) != 0 {
+                problems.append("the cache folder cannot be written: \(cache)")
+            }
         } catch {
             problems.append("the cache folder cannot be made: \(cache)")
         }

@@ -15,7 +15,8 @@ package enum LineAnswers {
     }
 
     /// The same over other descriptors.
-    static func run(input: Int32, output: Int32, _ answer: (JSON) throws -> JSON) throws -> ExitCode {
+    static func run(input: Int32, output: Int32, _ answer: (JSON) throws -> JSON) throws -> ExitCode
+    {
         var code = ExitCode.ok
         var pending: [UInt8] = []
         var block = [UInt8](repeating: 0, count: 1 << 16)

@@ -1,6 +1,8 @@
 import KeelCore
 
-/// Names that other tools use for what Keel has: accepted, with a note. The only such table.
+/// Names that other tools use for what Keel has: accepted, with a note.
+///
+/// The only such table.
 package enum ConfigAliases {
     /// Section (`""` is the top level) -> alias -> Keel's name.
     static let keys: [String: [String: String]] = [
@@ -8,16 +10,19 @@ package enum ConfigAliases {
             "model_name_or_path": "path", "base_model": "path", "torch_dtype": "dtype",
         ],
         "data": [
-            "train_file": "train", "validation": "valid", "validation_file": "valid", "eval": "valid",
+            "train_file": "train", "validation": "valid", "validation_file": "valid",
+            "eval": "valid",
             "max_seq_length": "max_length", "cutoff_len": "max_length",
             "max_new_tokens": "max_completion_length", "response_length": "max_completion_length",
         ],
         "train": [
-            "batch_size": "per_device_train_batch_size", "micro_batch_size": "per_device_train_batch_size",
+            "batch_size": "per_device_train_batch_size",
+            "micro_batch_size": "per_device_train_batch_size",
             "eval_batch_size": "per_device_eval_batch_size", "lr": "learning_rate",
             "gradient_accumulation": "gradient_accumulation_steps", "max_norm": "max_grad_norm",
             "lr_scheduler": "lr_scheduler_type", "steps": "max_steps", "iters": "max_steps",
-            "epochs": "num_train_epochs", "num_epochs": "num_train_epochs", "save_every": "save_steps",
+            "epochs": "num_train_epochs", "num_epochs": "num_train_epochs",
+            "save_every": "save_steps",
             "steps_per_eval": "eval_steps", "group_size": "num_generations",
             "num_ppo_epochs": "num_iterations", "generation_batch_size": "rollout_batch_size",
         ],

@@ -34,7 +34,9 @@ package final class ConfigReader {
     // MARK: - Errors
 
     /// Adds an error at a key.
-    package func report(_ what: String, at path: String, fix: String? = nil, code: ExitCode = .config) {
+    package func report(
+        _ what: String, at path: String, fix: String? = nil, code: ExitCode = .config
+    ) {
         errors.append(KeelError("config", what, at: places.place(of: path), fix: fix, code: code))
     }
 
@@ -72,7 +74,8 @@ package final class ConfigReader {
         if spec.bounds.contains(value) { return true }
         let text = Int(exactly: value).map(String.init) ?? "\(value)"
         let range = spec.bounds.text ?? "finite"
-        report("\(shown(path)) is \(text); it must be \(range)", at: path, fix: "use a value \(range)")
+        report(
+            "\(shown(path)) is \(text); it must be \(range)", at: path, fix: "use a value \(range)")
         return false
     }
 
@@ -112,7 +115,8 @@ package final class ConfigReader {
     private func missing(_ key: any AnyKey, _ path: String) {
         let help = key.spec.help.prefix(1).lowercased() + key.spec.help.dropFirst()
         report(
-            "\(shown(path)) is missing: \(help.hasSuffix(".") ? String(help.dropLast()) : help)", at: path,
+            "\(shown(path)) is missing: \(help.hasSuffix(".") ? String(help.dropLast()) : help)",
+            at: path,
             fix: "add \(ConfigReader.example(path, key.typeName))")
     }
 
@@ -158,10 +162,12 @@ package final class ConfigReader {
             return absent("plugin file", text, full, path, .unavailable)
         case .file:
             if Files.exists(full), !Files.isDirectory(full) { return full }
-            return absent(Files.exists(full) ? "file (it is a folder)" : "file", text, full, path, .noInput)
+            return absent(
+                Files.exists(full) ? "file (it is a folder)" : "file", text, full, path, .noInput)
         case .folder:
             if Files.isDirectory(full) { return full }
-            return absent(Files.exists(full) ? "folder (it is a file)" : "folder", text, full, path, .noInput)
+            return absent(
+                Files.exists(full) ? "folder (it is a file)" : "folder", text, full, path, .noInput)
         }
     }
 
@@ -202,7 +208,8 @@ package final class ConfigReader {
             let value = try JSON.parse(scan.cleaned, name: path)
             guard let object = value.object else {
                 throw KeelError(
-                    "config", "a config is an object, this file holds \(value.kind)", at: "\(path):1:1",
+                    "config", "a config is an object, this file holds \(value.kind)",
+                    at: "\(path):1:1",
                     fix: "write { \"model\": ... }")
             }
             return object
@@ -247,7 +254,8 @@ package final class ConfigReader {
                     fix: "write it as --set train.learning_rate=1e-5", code: .usage))
             return
         }
-        var parts = override[..<equals].split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+        var parts = override[..<equals].split(separator: ".", omittingEmptySubsequences: false).map(
+            String.init)
         if parts.count == 2, let name = ConfigAliases.keys[parts[0]]?[parts[1]] { parts[1] = name }
         let text = String(override[override.index(after: equals)...])
         let value = (try? JSON.parse(text, duplicates: .reject)) ?? .string(text)

@@ -21,7 +21,8 @@ package enum ConfigSchema {
 
             """
         table(RunConfig().keys, "", &page)
-        page += "\n## Names of other tools\n\nRead with a note.\n\n| name | read as |\n| --- | --- |\n"
+        page +=
+            "\n## Names of other tools\n\nRead with a note.\n\n| name | read as |\n| --- | --- |\n"
         for (section, names) in ConfigAliases.keys.sorted(by: { $0.key < $1.key }) {
             for (alias, name) in names.sorted(by: { $0.key < $1.key }) {
                 page += "| `\(section).\(alias)` | `\(section).\(name)` |\n"
@@ -52,19 +53,23 @@ package enum ConfigSchema {
 
     /// The section that has a key of this name, when exactly one has.
     static func home(of name: String) -> String? {
-        let homes = RunConfig().keys.filter { $0.sections?.contains { $0.spec.name == name } ?? false }
+        let homes = RunConfig().keys.filter {
+            $0.sections?.contains { $0.spec.name == name } ?? false
+        }
         return homes.count == 1 ? homes[0].spec.name : nil
     }
 
     private static func isRequired(_ key: any AnyKey) -> Bool {
-        key.spec.isRequired || (key is any SectionKey && key.sections?.contains(where: isRequired) ?? false)
+        key.spec.isRequired
+            || (key is any SectionKey && key.sections?.contains(where: isRequired) ?? false)
     }
 
     private static func table(_ keys: [any AnyKey], _ path: String, _ page: inout String) {
         page += "\n## \(path.isEmpty ? "Top level" : "`\(path)`")\n\n"
         page += "| key | type | default | meaning |\n| --- | --- | --- | --- |\n"
         for key in keys {
-            let standard = key.spec.isRequired ? "required" : key.sections == nil ? "`\(key.json.text())`" : ""
+            let standard =
+                key.spec.isRequired ? "required" : key.sections == nil ? "`\(key.json.text())`" : ""
             page += "| `\(key.spec.name)` | \(key.typeName) | \(standard) | \(key.spec.help) |\n"
         }
         for key in keys {

@@ -3,7 +3,9 @@ import KeelCore
 /// A type that a config key can have.
 package protocol ConfigValue: Sendable {
     /// The value that JSON describes; nil after telling the reader what is wrong with it.
-    static func read(_ value: JSON, _ spec: KeySpec, _ path: String, _ reader: ConfigReader) -> Self?
+    static func read(
+        _ value: JSON, _ spec: KeySpec, _ path: String, _ reader: ConfigReader
+    ) -> Self?
     /// The value as `config show` prints it.
     var json: JSON { get }
     /// Its JSON Schema, without title, description and default.
@@ -31,7 +33,9 @@ extension ConfigSection {
 
     package static var sectionKeys: [any AnyKey]? { Self().keys }
 
-    package static func read(_ value: JSON, _ spec: KeySpec, _ path: String, _ reader: ConfigReader) -> Self? {
+    package static func read(
+        _ value: JSON, _ spec: KeySpec, _ path: String, _ reader: ConfigReader
+    ) -> Self? {
         guard let object = value.object else {
             reader.wrongType(value, "an object", path)
             return nil
@@ -51,7 +55,9 @@ extension ConfigSection {
 }
 
 extension Bool: ConfigValue {
-    package static func read(_ value: JSON, _ spec: KeySpec, _ path: String, _ reader: ConfigReader) -> Bool? {
+    package static func read(
+        _ value: JSON, _ spec: KeySpec, _ path: String, _ reader: ConfigReader
+    ) -> Bool? {
         if let bool = value.bool { return bool }
         reader.wrongType(value, "true or false", path)
         return nil
@@ -63,7 +69,9 @@ extension Bool: ConfigValue {
 }
 
 extension Int: ConfigValue {
-    package static func read(_ value: JSON, _ spec: KeySpec, _ path: String, _ reader: ConfigReader) -> Int? {
+    package static func read(
+        _ value: JSON, _ spec: KeySpec, _ path: String, _ reader: ConfigReader
+    ) -> Int? {
         guard let int = value.int else {
             reader.wrongType(value, typeName(spec), path)
             return nil
@@ -72,12 +80,16 @@ extension Int: ConfigValue {
     }
 
     package var json: JSON { JSON(self) }
-    package static func schema(_ spec: KeySpec) -> JSONObject { spec.bounds.schema(type: "integer") }
+    package static func schema(_ spec: KeySpec) -> JSONObject {
+        spec.bounds.schema(type: "integer")
+    }
     package static func typeName(_ spec: KeySpec) -> String { spec.bounds.named("an integer") }
 }
 
 extension Double: ConfigValue {
-    package static func read(_ value: JSON, _ spec: KeySpec, _ path: String, _ reader: ConfigReader) -> Double? {
+    package static func read(
+        _ value: JSON, _ spec: KeySpec, _ path: String, _ reader: ConfigReader
+    ) -> Double? {
         guard let double = value.double else {
             reader.wrongType(value, typeName(spec), path)
             return nil
@@ -91,7 +103,9 @@ extension Double: ConfigValue {
 }
 
 extension String: ConfigValue {
-    package static func read(_ value: JSON, _ spec: KeySpec, _ path: String, _ reader: ConfigReader) -> String? {
+    package static func read(
+        _ value: JSON, _ spec: KeySpec, _ path: String, _ reader: ConfigReader
+    ) -> String? {
         guard let text = value.string else {
             reader.wrongType(value, typeName(spec), path)
             return nil
@@ -133,12 +147,16 @@ extension Optional: ConfigValue where Wrapped: ConfigValue {
 }
 
 extension Array: ConfigValue where Element: ConfigValue {
-    package static func read(_ value: JSON, _ spec: KeySpec, _ path: String, _ reader: ConfigReader) -> [Element]? {
+    package static func read(
+        _ value: JSON, _ spec: KeySpec, _ path: String, _ reader: ConfigReader
+    ) -> [Element]? {
         guard let items = value.array else {
             reader.wrongType(value, typeName(spec), path)
             return nil
         }
-        let found = items.enumerated().compactMap { Element.read($1, spec, "\(path).\($0)", reader) }
+        let found = items.enumerated().compactMap {
+            Element.read($1, spec, "\(path).\($0)", reader)
+        }
         return found.count == items.count ? found : nil
     }
 
@@ -171,12 +189,15 @@ extension JSONObject: ConfigValue {
 }
 
 /// A closed list of words.
-package protocol ConfigChoice: ConfigValue, CaseIterable, RawRepresentable where RawValue == String {}
+package protocol ConfigChoice: ConfigValue, CaseIterable, RawRepresentable
+where RawValue == String {}
 
 extension ConfigChoice {
     static var words: [String] { allCases.map(\.rawValue) }
 
-    package static func read(_ value: JSON, _ spec: KeySpec, _ path: String, _ reader: ConfigReader) -> Self? {
+    package static func read(
+        _ value: JSON, _ spec: KeySpec, _ path: String, _ reader: ConfigReader
+    ) -> Self? {
         guard let text = value.string else {
             reader.wrongType(value, typeName(spec), path)
             return nil
@@ -190,7 +211,9 @@ extension ConfigChoice {
     }
 
     package var json: JSON { .string(rawValue) }
-    package static func schema(_ spec: KeySpec) -> JSONObject { ["enum": .array(words.map { .string($0) })] }
+    package static func schema(_ spec: KeySpec) -> JSONObject {
+        ["enum": .array(words.map { .string($0) })]
+    }
 
     package static func typeName(_ spec: KeySpec) -> String {
         words.map { "\"\($0)\"" }.joined(separator: " or ")

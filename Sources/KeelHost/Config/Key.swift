@@ -24,7 +24,9 @@ package struct Bounds: Sendable {
     package static func above(_ low: Double) -> Bounds { Bounds(low: low, excludesLow: true) }
 
     /// From `low` to `high`, both included.
-    package static func within(_ low: Double, _ high: Double) -> Bounds { Bounds(low: low, high: high) }
+    package static func within(_ low: Double, _ high: Double) -> Bounds {
+        Bounds(low: low, high: high)
+    }
 
     func contains(_ value: Double) -> Bool {
         guard value.isFinite else { return false }

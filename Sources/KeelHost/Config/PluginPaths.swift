@@ -6,7 +6,8 @@ package enum PluginPaths {
     ///
     /// - Parameter flags: the `--plugin-path` arguments, relative to the current folder.
     package static func all(_ flags: [String] = []) -> [String] {
-        let variable = (Files.environment("KEEL_PLUGIN_PATH") ?? "").split(separator: ":").map(String.init)
+        let variable = (Files.environment("KEEL_PLUGIN_PATH") ?? "").split(separator: ":").map(
+            String.init)
         let beside = Files.parent(Files.executable)
         let installed = Files.join(Files.parent(beside), "lib/keel/plugins")
         let folders =

@@ -40,7 +40,8 @@ extension RunConfig {
         config.checkRewards(reader)
         if config.rewards.isEmpty {
             reader.report(
-                "the config has no rewards", at: "rewards", fix: "add \"rewards\": [{\"plugin\": \"length\"}]")
+                "the config has no rewards", at: "rewards",
+                fix: "add \"rewards\": [{\"plugin\": \"length\"}]")
         }
         validate(config, reader)
         try reader.throwErrors()
@@ -53,7 +54,8 @@ extension RunConfig {
         checkRewards(reader)
         if train.evalSteps != nil, data.valid == nil {
             reader.report(
-                "train.eval_steps asks for evaluations, but data.valid names no rows", at: "train.eval_steps",
+                "train.eval_steps asks for evaluations, but data.valid names no rows",
+                at: "train.eval_steps",
                 fix: "add \"valid\": \"FILE.jsonl\" to \"data\", or remove train.eval_steps")
         }
         if let rollout = train.rolloutBatchSize, rollout % train.numGenerations != 0 {
@@ -64,12 +66,14 @@ extension RunConfig {
         }
         if train.maxSteps == 0 {
             reader.report(
-                "train.max_steps is 0", at: "train.max_steps", fix: "use 1 or more, or -1 for num_train_epochs")
+                "train.max_steps is 0", at: "train.max_steps",
+                fix: "use 1 or more, or -1 for num_train_epochs")
         }
         if objective.reduction != .constant, objective.reductionConstant != 1 {
             reader.report(
                 "objective.reduction_constant is set, but objective.reduction is not \"constant\"",
-                at: "objective.reduction_constant", fix: "add \"reduction\": \"constant\", or remove it")
+                at: "objective.reduction_constant",
+                fix: "add \"reduction\": \"constant\", or remove it")
         }
         for (field, column) in data.columns where column.string == nil {
             reader.wrongType(column, "the name of a field", "data.columns.\(field)")

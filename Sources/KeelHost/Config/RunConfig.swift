@@ -23,9 +23,11 @@ package struct RunConfig: ConfigSection {
 
     @Key("order", "In which order rows are met.") package var order = OrderConfig()
 
-    @Key("train", "Batches, optimizer, schedule, logging, saving.") package var train = TrainConfig()
+    @Key("train", "Batches, optimizer, schedule, logging, saving.") package var train =
+        TrainConfig()
 
-    @Key("output_dir", required: .output, "The folder that the run writes.") package var outputDir: String
+    @Key("output_dir", required: .output, "The folder that the run writes.") package var outputDir:
+        String
 
     /// Where each key stands in the file, for errors found later.
     package var places = ConfigPlaces()
@@ -54,14 +56,19 @@ package struct DataConfig: ConfigSection {
     @Key("columns", "Renames: Keel's field name -> the field's name in the file.")
     package var columns = JSONObject()
 
-    @Key("max_length", .from(2), "Most tokens of prompt and completion together; null for no limit.")
+    @Key(
+        "max_length", .from(2), "Most tokens of prompt and completion together; null for no limit.")
     package var maxLength: Int? = 1024
 
-    @Key("max_prompt_length", .from(1), "Most tokens of a prompt (its end is kept); null for no limit of its own.")
+    @Key(
+        "max_prompt_length", .from(1),
+        "Most tokens of a prompt (its end is kept); null for no limit of its own.")
     package var maxPromptLength: Int? = nil
 
-    @Key("max_completion_length", .from(1),
-        "Most tokens of a completion, in the data (its start is kept) and when generating (null: 512).")
+    @Key(
+        "max_completion_length", .from(1),
+        "Most tokens of a completion, in the data (its start is kept) and when generating (null: 512)."
+    )
     package var maxCompletionLength: Int? = nil
 
     package init() {}
@@ -76,7 +83,8 @@ package enum DataType: String, ConfigChoice {
 package struct ObjectiveConfig: ConfigSection {
     @Key("plugin", required: .plugin, "The objective.") package var plugin: String
 
-    @Key("params", "Its parameters (`keel plugin info` lists them).") package var params = JSONObject()
+    @Key("params", "Its parameters (`keel plugin info` lists them).") package var params =
+        JSONObject()
 
     @Key("reduction", "How losses become one; null takes the objective's own.")
     package var reduction: ReductionChoice? = nil
@@ -97,11 +105,13 @@ package enum ReductionChoice: String, ConfigChoice {
 package struct RewardConfig: ConfigSection {
     @Key("plugin", required: .plugin, "The reward.") package var plugin: String
 
-    @Key("name", "The reward's name in metrics; null takes the plugin's.") package var name: String? = nil
+    @Key("name", "The reward's name in metrics; null takes the plugin's.") package var name:
+        String? = nil
 
     @Key("weight", "Its factor in the sum.") package var weight = 1.0
 
-    @Key("params", "Its parameters (`keel plugin info` lists them).") package var params = JSONObject()
+    @Key("params", "Its parameters (`keel plugin info` lists them).") package var params =
+        JSONObject()
 
     @Key("clip", "Scores are held between these two numbers before weighting.")
     package var clip: [Double]? = nil
@@ -119,7 +129,8 @@ package struct RewardConfig: ConfigSection {
         let file = Files.name(plugin)
         if let hash = file.lastIndex(of: "#") { return String(file[file.index(after: hash)...]) }
         var base = file.hasSuffix(".so") ? String(file.dropLast(3)) : file
-        for prefix in ["libkeel-", "lib"] where base.hasPrefix(prefix) && base.count > prefix.count {
+        for prefix in ["libkeel-", "lib"] where base.hasPrefix(prefix) && base.count > prefix.count
+        {
             base.removeFirst(prefix.count)
             break
         }
@@ -128,7 +139,8 @@ package struct RewardConfig: ConfigSection {
 }
 
 package struct RewardRunConfig: ConfigSection {
-    @Key("timeout_s", .above(0), "Seconds that one call may take.") package var timeoutSeconds = 60.0
+    @Key("timeout_s", .above(0), "Seconds that one call may take.") package var timeoutSeconds =
+        60.0
 
     @Key("on_error", "What a failing row does to the run.") package var onError = FailurePolicy.stop
 
@@ -146,7 +158,8 @@ package enum FailurePolicy: String, ConfigChoice {
 package struct CombineConfig: ConfigSection {
     @Key("rule", "sum: weighted sum of the scores.") package var rule = CombineRule.sum
 
-    @Key("missing", "What to do with a row that no reward answers.") package var missing = FailurePolicy.stop
+    @Key("missing", "What to do with a row that no reward answers.") package var missing =
+        FailurePolicy.stop
 
     @Key("constant", "The reward that missing \"constant\" gives.") package var constant = 0.0
 
@@ -161,7 +174,8 @@ package struct SamplerConfig: ConfigSection {
     @Key("temperature", .above(0), "Divides the logits, in generation and in every log-prob.")
     package var temperature = 1.0
 
-    @Key("params", "Its parameters (`keel plugin info` lists them).") package var params = JSONObject()
+    @Key("params", "Its parameters (`keel plugin info` lists them).") package var params =
+        JSONObject()
 
     package init() {}
 }
@@ -169,7 +183,8 @@ package struct SamplerConfig: ConfigSection {
 package struct OrderConfig: ConfigSection {
     @Key("plugin", .plugin, "The data sampler.") package var plugin = "shuffle"
 
-    @Key("params", "Its parameters (`keel plugin info` lists them).") package var params = JSONObject()
+    @Key("params", "Its parameters (`keel plugin info` lists them).") package var params =
+        JSONObject()
 
     package init() {}
 }
@@ -193,7 +208,8 @@ package struct TrainConfig: ConfigSection {
 
     @Key("adam_beta2", .within(0, 1), "Decay of the second moment.") package var adamBeta2 = 0.999
 
-    @Key("adam_epsilon", .from(0), "Added to the root of the second moment.") package var adamEpsilon = 1e-8
+    @Key("adam_epsilon", .from(0), "Added to the root of the second moment.") package
+        var adamEpsilon = 1e-8
 
     @Key("max_grad_norm", .from(0), "Gradients are scaled down to this norm; 0 leaves them.")
     package var maxGradNorm = 1.0
@@ -210,11 +226,15 @@ package struct TrainConfig: ConfigSection {
     @Key("warmup_steps", .from(0), "Steps of linear warm-up; wins over warmup_ratio.")
     package var warmupSteps = 0
 
-    @Key("warmup_ratio", .within(0, 1), "Warm-up as a share of all steps.") package var warmupRatio = 0.0
+    @Key("warmup_ratio", .within(0, 1), "Warm-up as a share of all steps.") package
+        var warmupRatio = 0.0
 
-    @Key("logging_steps", .from(1), "Steps between two lines of metrics.") package var loggingSteps = 10
+    @Key("logging_steps", .from(1), "Steps between two lines of metrics.") package
+        var loggingSteps = 10
 
-    @Key("eval_steps", .from(1), "Steps between evaluations on data.valid; null evaluates at the end only.")
+    @Key(
+        "eval_steps", .from(1),
+        "Steps between evaluations on data.valid; null evaluates at the end only.")
     package var evalSteps: Int? = nil
 
     @Key("save_steps", .from(0), "Steps between checkpoints; 0 writes one at the end only.")
@@ -228,7 +248,9 @@ package struct TrainConfig: ConfigSection {
     @Key("num_generations", .from(1), "Completions per prompt (online objectives).")
     package var numGenerations = 8
 
-    @Key("rollout_batch_size", .from(1), "Completions per rollout; null: those of one optimizer step.")
+    @Key(
+        "rollout_batch_size", .from(1),
+        "Completions per rollout; null: those of one optimizer step.")
     package var rolloutBatchSize: Int? = nil
 
     @Key("num_iterations", .from(1), "Passes over each rollout.") package var numIterations = 1
@@ -253,7 +275,8 @@ package enum ReferenceConfig: ConfigValue, Equatable {
     /// The object form.
     struct Model: ConfigSection {
         @Key("path", required: .folder, "A Hugging Face model folder.") var path: String
-        @Key("cache", "auto: reference columns are kept on disk, by content.") var cache = Cache.auto
+        @Key("cache", "auto: reference columns are kept on disk, by content.") var cache = Cache
+            .auto
         init() {}
     }
 
@@ -266,7 +289,9 @@ package enum ReferenceConfig: ConfigValue, Equatable {
         case .string("initial"): return .initial
         case .string("none"): return ReferenceConfig.none
         case .object:
-            return Model.read(value, spec, path, reader).map { .path($0.path, cache: $0.cache == .auto) }
+            return Model.read(value, spec, path, reader).map {
+                .path($0.path, cache: $0.cache == .auto)
+            }
         case .string(let text):
             reader.report(
                 "\(reader.shown(path)) is \"\(text)\"; it takes \(typeName(spec))", at: path,

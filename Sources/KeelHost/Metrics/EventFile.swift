@@ -103,7 +103,9 @@ package final class EventFile {
         return file
     }
 
-    private static func record(step: Int?, to file: OutputFile, _ fill: (inout Message) -> Void) throws {
+    private static func record(
+        step: Int?, to file: OutputFile, _ fill: (inout Message) -> Void
+    ) throws {
         var event = Message()
         event.double(1, Clock.wall())
         if let step { event.integer(2, UInt64(max(0, step))) }

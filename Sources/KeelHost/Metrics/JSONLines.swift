@@ -38,7 +38,9 @@ package final class JSONLines {
     package func close() throws { try file.close() }
 
     /// The leading whole lines whose step is at most `step`, and their length in bytes.
-    private static func prefix(_ bytes: [UInt8], upTo step: Int) -> (lines: [JSONObject], length: Int) {
+    private static func prefix(
+        _ bytes: [UInt8], upTo step: Int
+    ) -> (lines: [JSONObject], length: Int) {
         var lines: [JSONObject] = []
         var start = 0
         while let end = bytes[start...].firstIndex(of: 0x0A) {

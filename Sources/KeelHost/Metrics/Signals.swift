@@ -2,8 +2,9 @@ import Glibc
 import KeelCore
 import Synchronization
 
-/// What the operating system asks of a run. The loop looks; nothing is done in the handlers but noting.
+/// What the operating system asks of a run.
 ///
+/// The handlers do nothing but note it; the loop looks.
 /// SIGINT and SIGTERM: save and stop; a second one ends the process at once (130, 143). SIGUSR1: save.
 /// The flags are the one mutable global of the host: a signal handler has no parameters.
 package enum Signals {
@@ -38,7 +39,8 @@ package enum Signals {
         if stopFlag.exchange(number, ordering: .relaxed) != 0 { _exit(128 + number) }
     }
 
-    private static func handle(_ number: Int32, _ handler: @escaping @convention(c) (Int32) -> Void) {
+    private static func handle(_ number: Int32, _ handler: @escaping @convention(c) (Int32) -> Void)
+    {
         var action = sigaction()
         action.__sigaction_handler.sa_handler = handler
         action.sa_flags = SA_RESTART

@@ -1,0 +1,106 @@
+#!/bin/bash
+# All checks: build, tests, formatters, rules, samples, parsers under the address sanitizer.
+#
+#   .ci/test.sh [CHECK...]      only these; the names stand at the end of this file
+#
+# Goes on after a failure; the last line counts tests and checks together, `N passed, M failed`.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+swift=${SWIFT:-swift}
+build=.build-test
+logs=$build/logs
+only=" $* "
+begin=$SECONDS
+passed=0
+failed=0
+failures=()
+mkdir -p "$logs"
+
+wanted() { [ "$only" = "  " ] || [[ $only == *" $1 "* ]]; }
+
+# check NAME COMMAND...: one check; its output is shown when it fails
+check() {
+    local name=$1 start=$SECONDS
+    shift
+    wanted "$name" || return 0
+    if "$@" >"$logs/$name.log" 2>&1; then
+        passed=$((passed + 1))
+        echo "ok      $name ($((SECONDS - start)) s)"
+    else
+        failed=$((failed + 1))
+        failures+=("$name")
+        echo "FAILED  $name ($((SECONDS - start)) s): $logs/$name.log"
+        tail -n 60 "$logs/$name.log" | sed 's/^/    /'
+    fi
+}
+
+# tests NAME COMMAND...: a run of `swift test`, whose tests count one by one
+tests() {
+    local name=$1 start=$SECONDS code good bad
+    shift
+    wanted "$name" || return 0
+    "$@" >"$logs/$name.log" 2>&1
+    code=$?
+    good=$(grep -cE '^.{1,4}Test .* passed after' "$logs/$name.log")
+    bad=$(grep -cE '^.{1,4}Test .* failed after' "$logs/$name.log")
+    [ $code -ne 0 ] && [ "$bad" = 0 ] && bad=1
+    [ $code -eq 0 ] && [ "$good" = 0 ] && bad=1
+    passed=$((passed + good))
+    failed=$((failed + bad))
+    if [ "$bad" = 0 ]; then
+        echo "ok      $name: $good tests ($((SECONDS - start)) s)"
+    else
+        failures+=("$name")
+        echo "FAILED  $name: $good passed, $bad failed ($((SECONDS - start)) s): $logs/$name.log"
+        grep -E 'recorded an issue|failed after|error:|Fatal|==ERROR' "$logs/$name.log" | head -n 60 | sed 's/^/    /'
+    fi
+}
+
+compile() {
+    KEEL_STRICT=1 "$swift" build -c release --build-tests --scratch-path $build \
+        --explicit-target-dependency-import-check error
+}
+
+# The samples' configs, with their rewards and start model made first.
+samples() {
+    local keel=$PWD/$build/release/keel temporary code=0
+    temporary=$(mktemp -d) || return 1
+    "$keel" plugin build samples/custom-reward-c/concise.c -o samples/custom-reward-c/libconcise.so &&
+        "$keel" plugin build samples/custom-reward-swift/OnTopic.swift -o samples/custom-reward-swift/libon_topic.so &&
+        "$keel" model init --config samples/model/config.json --tokenizer samples/model/tokenizer.json --seed 1 \
+            "$temporary/start" || code=1
+    for config in samples/*/config.json; do
+        case $config in
+        samples/model/*) continue ;;
+        samples/pretrain/*) set -- --set "model.path=$temporary/start" ;;
+        *) set -- ;;
+        esac
+        echo "keel check $config"
+        "$keel" check "$config" "$@" --output-dir "$temporary/run" || code=1
+    done
+    rm -rf "$temporary"
+    return $code
+}
+
+# The page of the config keys is what the executable prints.
+config_page() { diff -u docs/config.md <("$build/release/keel" config schema --markdown); }
+
+no_todo() { ! grep -rnE '\b(TODO|FIXME|XXX)\b' Sources SDK Plugins Tests samples bench .ci/*.sh Makefile --include='*' \
+    --exclude=test.sh; }
+
+check build compile
+tests tests "$swift" test -c release --skip-build --scratch-path $build
+check exports .ci/exports.sh $build/release
+check samples samples
+check config-page config_page
+check format-swift .ci/format.sh swift
+check format-c .ci/format.sh c
+check unsafe .ci/unsafe.sh
+check no-todo no_todo
+tests sanitizer env ASAN_OPTIONS=detect_leaks=0 "$swift" test --sanitize=address --scratch-path .build-asan \
+    --filter 'JSON|Config|Safetensors|Tokenizer|Hostile'
+
+echo "make test took $((SECONDS - begin)) s"
+[ ${#failures[@]} -eq 0 ] || echo "failed: ${failures[*]}"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
