@@ -5,6 +5,7 @@
     compare.py REFERENCE.json --metrics RUN/metrics.jsonl                    compares a run that is already there
 
 A reference without epochs: every step's loss within --bound (relative), exit 0; else the first bad step and exit 1.
+With --window N the means of N steps are held to the bound instead: a long run's single steps drift apart in any f32.
 A reference with epochs (trl_dpo_512x6.json): rewards/accuracies of the last epoch at least TRL's less --margin.
 Only the standard library is needed.
 """
@@ -32,7 +33,7 @@ def config(ref, args, folder):
     train = {key: s[key] for key in (
         "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "lr_scheduler_type",
         "warmup_steps", "max_grad_norm", "adam_beta1", "adam_beta2", "adam_epsilon", "weight_decay")}
-    train |= {"max_steps": s["max_steps"]} if s["max_steps"] > 0 else {"num_train_epochs": s["num_train_epochs"]}
+    train |= {"max_steps": s["max_steps"]} if s["max_steps"] > 0 else {"num_train_epochs": int(s["num_train_epochs"])}
     train |= {"logging_steps": 1, "seed": 0}
     objective = {"plugin": ref["objective"]}
     if ref["objective"] == "dpo":
@@ -96,6 +97,21 @@ def steps_agree(ref, got, args):
     return bad is None
 
 
+def windows_agree(ref, got, args):
+    want = [s["loss"] for s in ref["steps"] if args.steps is None or s["step"] <= args.steps]
+    have = [got.get(i + 1, {}).get("loss", math.nan) for i in range(len(want))]
+    fine = True
+    for start in range(0, len(want), args.window):
+        a, b = want[start:start + args.window], have[start:start + args.window]
+        a, b = sum(a) / len(a), sum(b) / len(b)
+        diff = relative(b, a)
+        fine = fine and diff < args.bound
+        print(f"steps {start + 1:4} to {min(start + args.window, len(want)):4}: mean loss TRL {a:.6f} Keel {b:.6f} "
+              f"relative {diff:.2e}")
+    print(f"bound {args.bound:g}: {'ok' if fine else 'FAILED'}")
+    return fine
+
+
 def accuracy_reached(ref, got, args):
     s = ref["settings"]
     batch = s["per_device_train_batch_size"] * s["gradient_accumulation_steps"]
@@ -123,6 +139,7 @@ def main():
     p.add_argument("--run-dir", help="keep the config and the run here")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed on to keel train")
     p.add_argument("--steps", type=int, help="compare only the first N steps")
+    p.add_argument("--window", type=int, help="compare means of this many steps")
     p.add_argument("--bound", type=float, default=1e-3)
     p.add_argument("--margin", type=float, default=0.02)
     args = p.parse_args()
@@ -137,7 +154,8 @@ def main():
             got = read(train(ref, args, os.path.abspath(folder)))
     else:
         p.error("give --metrics, or --keel, --model and --data")
-    fine = accuracy_reached(ref, got, args) if "epochs" in ref else steps_agree(ref, got, args)
+    judge = accuracy_reached if "epochs" in ref else windows_agree if args.window else steps_agree
+    fine = judge(ref, got, args)
     sys.exit(0 if fine else 1)
 
 
