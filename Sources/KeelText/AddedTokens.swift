@@ -4,6 +4,8 @@ import KeelCore
 package struct AddedToken: Sendable {
     package var id: Int32
     package var content: [UInt8]
+    /// How it stands in the text that is searched: the content, normalised where that applies.
+    package var spelling: [UInt8]
     /// Skipped by `decode(skipSpecial: true)`.
     package var isSpecial: Bool
     /// Looked for after normalisation, in its own normalised spelling.
@@ -17,6 +19,7 @@ package struct AddedToken: Sendable {
 
     init(_ part: Part, _ vocabulary: Vocabulary) throws {
         content = try part["content"].bytes()
+        spelling = content
         let written = try part["id"].id()
         id = vocabulary.id(content) ?? written
         isSpecial = try part["special"].flag(false)
@@ -33,19 +36,19 @@ struct AddedTokenMatcher: Sendable {
     /// By first byte: the tokens that start with it, the longest first.
     private let byFirstByte: [[Int]]
 
-    /// - Parameter tokens: those to look for, by their content; empty ones are never found.
+    /// - Parameter tokens: those to look for, by their spelling; empty ones are never found.
     init(_ tokens: [AddedToken]) {
         self.tokens = tokens
         var table = [[Int]](repeating: [], count: 256)
         for (i, token) in tokens.enumerated() {
-            if let first = token.content.first { table[Int(first)].append(i) }
+            if let first = token.spelling.first { table[Int(first)].append(i) }
         }
         byFirstByte = table.map { candidates in
-            candidates.sorted { (tokens[$1].content.count, $0) < (tokens[$0].content.count, $1) }
+            candidates.sorted { (tokens[$1].spelling.count, $0) < (tokens[$0].spelling.count, $1) }
         }
     }
 
-    var isEmpty: Bool { tokens.allSatisfy(\.content.isEmpty) }
+    var isEmpty: Bool { tokens.allSatisfy(\.spelling.isEmpty) }
 
     /// Cuts a piece at the added tokens inside it.
     func split(_ text: AlignedText, _ piece: Pieces.Piece, into pieces: inout [Pieces.Piece]) {
@@ -62,7 +65,7 @@ struct AddedTokenMatcher: Sendable {
                 continue
             }
             let token = tokens[found]
-            var (start, end) = (at, at + token.content.count)
+            var (start, end) = (at, at + token.spelling.count)
             at = end
             if token.isSingleWord {
                 let before = start > range.lowerBound ? scalar(before: start, text, range) : nil
@@ -91,7 +94,7 @@ struct AddedTokenMatcher: Sendable {
 
     private func longest(_ at: Int, _ bytes: [UInt8], _ limit: Int) -> Int? {
         byFirstByte[Int(bytes[at])].first { index in
-            let spelling = tokens[index].content
+            let spelling = tokens[index].spelling
             guard at + spelling.count <= limit else { return false }
             for i in 1..<max(1, spelling.count) where bytes[at + i] != spelling[i] { return false }
             return true

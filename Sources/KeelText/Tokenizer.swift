@@ -76,7 +76,7 @@ package final class Tokenizer: Sendable {
             guard token.isNormalized, let normalizer else { return token }
             var token = token
             let text = AlignedText(String(decoding: token.content, as: UTF8.self), tracksOrigins: false)
-            token.content = try normalizer.normalize(text).bytes
+            token.spelling = try normalizer.normalize(text).bytes
             return token
         }
         added = Dictionary(spelled.map { ($0.id, $0) }, uniquingKeysWith: { $1 })
@@ -110,8 +110,13 @@ package final class Tokenizer: Sendable {
     /// Whether decoding can leave this token out.
     package func isSpecial(_ id: Int32) -> Bool { added[id]?.isSpecial ?? false }
 
+    /// The text that stands for a token in what users write: `</s>` for the id of `</s>`.
+    package func text(of id: Int32) -> String? {
+        added[id].map { String(decoding: $0.content, as: UTF8.self) } ?? token(id)
+    }
+
     private func bytes(of id: Int32) -> [UInt8]? {
-        added[id]?.content ?? model.vocabulary.bytes(id).map { Array($0) }
+        added[id]?.spelling ?? model.vocabulary.bytes(id).map { Array($0) }
     }
 
     // MARK: Encoding

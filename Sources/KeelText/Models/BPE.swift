@@ -15,6 +15,8 @@ package struct BPE: TokenModel {
     private let suffix: [UInt8]
     /// The ids of `<0x00>` to `<0xFF>` (-1: none); empty without byte fallback.
     private let byteIDs: [Int32]
+    /// No token holds U+2581 behind another character: what stands before and after it merges apart.
+    private let cutsAtMarks: Bool
 
     package init(_ part: Part) throws {
         if let dropout = part["dropout"].json.double, dropout != 0 {
@@ -37,6 +39,33 @@ package struct BPE: TokenModel {
         }
         byteIDs = try part["byte_fallback"].flag(false) ? BPE.byteTokens(vocabulary) : []
         merges = try BPE.readMerges(part["merges"], vocabulary, prefix)
+        cutsAtMarks = unknown != nil && !ignoresMerges && prefix.isEmpty && suffix.isEmpty && BPE.keepsMarksInFront(vocabulary)
+    }
+
+    /// U+2581, which stands for a space.
+    private static let mark = Array("\u{2581}".utf8)
+
+    /// Whether the mark is a token, and stands only in front of the tokens that hold it.
+    private static func keepsMarksInFront(_ vocabulary: Vocabulary) -> Bool {
+        guard vocabulary.id(mark) != nil else { return false }
+        return (0..<vocabulary.idLimit).allSatisfy { id in
+            guard let bytes = vocabulary.bytes(Int32(id)) else { return true }
+            return nextMark(Array(bytes), 0..<bytes.count) == nil
+        }
+    }
+
+    /// The first mark that follows another character.
+    private static func nextMark(_ bytes: [UInt8], _ range: Range<Int>) -> Int? {
+        var at = range.lowerBound
+        func isMark(_ at: Int) -> Bool {
+            at + 3 <= range.upperBound && bytes[at] == 0xE2 && bytes[at + 1] == 0x96 && bytes[at + 2] == 0x81
+        }
+        while isMark(at) { at += 3 }
+        while at < range.upperBound {
+            if isMark(at) { return at }
+            at += 1
+        }
+        return nil
     }
 
     private static func byteTokens(_ vocabulary: Vocabulary) -> [Int32] {
@@ -88,13 +117,25 @@ package struct BPE: TokenModel {
     ) {
         if ignoresMerges, let id = vocabulary.id(bytes, range) {
             tokens.append(id, range)
-        } else if !scratch.cache.emit(bytes, range, into: &tokens) {
-            let first = tokens.count
-            begin(bytes, range, &scratch.word)
-            merge(&scratch.word)
-            emit(scratch.word, range, into: &tokens)
-            scratch.cache.remember(bytes, range, tokens, from: first)
+            return
         }
+        var rest = range
+        while cutsAtMarks, let cut = BPE.nextMark(bytes, rest) {
+            tokenizeWord(bytes, rest.lowerBound..<cut, scratch, into: &tokens)
+            rest = cut..<rest.upperBound
+        }
+        tokenizeWord(bytes, rest, scratch, into: &tokens)
+    }
+
+    private func tokenizeWord(
+        _ bytes: [UInt8], _ range: Range<Int>, _ scratch: Scratch, into tokens: inout Tokens
+    ) {
+        guard !scratch.cache.emit(bytes, range, into: &tokens) else { return }
+        let first = tokens.count
+        begin(bytes, range, &scratch.word)
+        merge(&scratch.word)
+        emit(scratch.word, range, into: &tokens)
+        scratch.cache.remember(bytes, range, tokens, from: first)
     }
 
     /// One symbol per character: its token, else its bytes' tokens, else the unknown token, else nothing.

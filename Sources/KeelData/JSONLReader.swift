@@ -1,0 +1,78 @@
+import KeelCore
+
+/// The lines of a JSONL file, mapped; blank lines do not count as rows.
+package final class JSONLReader: Sendable {
+    private let file: MappedFile
+    /// Byte ranges of the rows.
+    private let ranges: [Range<Int>]
+    /// Line numbers of the rows, from 1.
+    private let lines: [Int]
+    /// SHA-256 of the whole file.
+    package let contentHash: String
+
+    package var path: String { file.path }
+    package var count: Int { ranges.count }
+
+    /// - Throws: `KeelError`: noInput for a missing file, badData for one without rows.
+    package init(_ path: String) throws {
+        guard Files.exists(path) else {
+            throw KeelError(
+                "data", "the data file does not exist", at: path,
+                fix: "check the path; it is relative to the config file", code: .noInput)
+        }
+        let file = try MappedFile(path)
+        self.file = file
+        var ranges: [Range<Int>] = []
+        var lines: [Int] = []
+        contentHash = withExtendedLifetime(file) {
+            let bytes = file.bytes
+            // A byte order mark is no part of the first row.
+            var start = bytes.count >= 3 && bytes[0] == 0xEF && bytes[1] == 0xBB && bytes[2] == 0xBF ? 3 : 0
+            var line = 1
+            var isBlank = true
+            for at in start..<(bytes.count + 1) {
+                let isEnd = at == bytes.count || bytes[at] == 0x0A
+                if isEnd {
+                    if !isBlank {
+                        ranges.append(start..<at)
+                        lines.append(line)
+                    }
+                    start = at + 1
+                    line += 1
+                    isBlank = true
+                } else if isBlank, bytes[at] != 0x20, bytes[at] != 0x09, bytes[at] != 0x0D {
+                    isBlank = false
+                }
+            }
+            return SHA256.hex(bytes)
+        }
+        guard !ranges.isEmpty else {
+            throw KeelError(
+                "data", file.count == 0 ? "the data file is empty" : "the data file has only blank lines", at: path,
+                fix: "give a file with one JSON object per line", code: .badData)
+        }
+        self.ranges = ranges
+        self.lines = lines
+    }
+
+    /// `file:line` of a row.
+    package func place(_ row: Int) -> String { "\(path):\(lines[row])" }
+
+    /// The bytes of a row.
+    package func bytes(_ row: Int) -> [UInt8] {
+        withExtendedLifetime(file) { Array(file.bytes[ranges[row]]) }
+    }
+
+    /// The value of a row.
+    ///
+    /// - Throws: `KeelError` (badData) with the row's line.
+    package func json(_ row: Int) throws -> JSON {
+        do {
+            return try JSON.parse(bytes(row), name: path, duplicates: .lastWins)
+        } catch let error as KeelError {
+            // The parser counts lines from the row's own first one.
+            let column = error.at?.split(separator: ":").last ?? "1"
+            throw KeelError("data", error.what, at: "\(place(row)):\(column)", fix: error.fix, code: .badData)
+        }
+    }
+}
