@@ -32,21 +32,21 @@ package final class PluginCatalog: Sendable {
     private let scan = Mutex<Scan?>(nil)
 
     /// - Parameters:
-    ///   - searchPaths: folders of `--plugin-path`, searched before all others.
-    ///   - useDefaults: adds KEEL_PLUGIN_PATH, the user's and the system's folder, and the executable's.
-    package init(searchPaths: [String] = [], useDefaults: Bool = true, cacheFolder: String? = nil) {
-        var folders = searchPaths.map { Folder(path: Files.absolute($0), isBuiltIn: false) }
-        if useDefaults {
-            for path in (Files.environment("KEEL_PLUGIN_PATH") ?? "").split(separator: ":") {
-                folders.append(Folder(path: Files.absolute(String(path)), isBuiltIn: false))
-            }
-            let user = Files.join(Files.userFolder("XDG_DATA_HOME", ".local/share"), "plugins")
-            folders.append(Folder(path: user, isBuiltIn: false))
-            let beside = Files.parent(Files.executable)
-            folders.append(Folder(path: Files.absolute(Files.join(beside, "../lib/keel/plugins")), isBuiltIn: true))
-            folders.append(Folder(path: beside, isBuiltIn: true, prefix: "libkeel-"))
+    ///   - searchPaths: the folders to search, the first ones first.
+    ///   - cacheFolder: where descriptions are remembered; nil = the user's cache folder.
+    package init(searchPaths: [String], cacheFolder: String? = nil) {
+        let beside = Files.parent(Files.executable)
+        let own = Files.absolute(Files.join(beside, "../lib/keel/plugins"))
+        let system = ["/usr/local/lib/keel/plugins", "/usr/lib/keel/plugins"]
+        let folders = searchPaths.map(Files.absolute).map { path in
+            Folder(
+                path: path, isBuiltIn: path == beside || path == own || system.contains(path),
+                prefix: path == beside ? "libkeel-" : "")
         }
-        self.folders = folders
+        // Keel's own plugins come from where this executable lies, not from another installation.
+        let near = folders.filter { $0.path == beside || $0.path == own }
+        let far = folders.filter { system.contains($0.path) && $0.path != own }
+        self.folders = folders.filter { !$0.isBuiltIn } + near + far
         cachePath = Files.join(cacheFolder ?? Files.userFolder("XDG_CACHE_HOME", ".cache"), "plugins.json")
     }
 
@@ -74,17 +74,22 @@ package final class PluginCatalog: Sendable {
         let all = list()
         let named = all.components.filter { $0.name == nameOrPath }
         let fitting = kind.map { kind in named.filter { $0.kind == kind } } ?? named
-        if let first = fitting.first {
-            let others = fitting.filter { $0.sha256 != first.sha256 || $0.kind != first.kind }
-            guard others.isEmpty else {
-                let paths = ([first] + others).map(\.path)
-                throw KeelError(
-                    "plugin", "several plugins are called \"\(nameOrPath)\": \(paths.joined(separator: ", "))",
-                    fix: "give the path of the one you mean", code: .unavailable)
-            }
-            return first
-        }
+        if let chosen = try choose(nameOrPath, fitting) { return chosen }
         throw notFound(nameOrPath, kind, named: named, all: all)
+    }
+
+    /// The one that a name means. Keel's own plugins yield to nobody silently, and nobody to them.
+    private func choose(_ name: String, _ fitting: [Component]) throws -> Component? {
+        let own = fitting.first { $0.isBuiltIn }
+        let users = fitting.filter { !$0.isBuiltIn }
+        let candidates = users + (own.map { [$0] } ?? [])
+        guard let first = candidates.first else { return nil }
+        guard candidates.allSatisfy({ $0.sha256 == first.sha256 && $0.kind == first.kind }) else {
+            throw KeelError(
+                "plugin", "several plugins are called \"\(name)\": \(candidates.map(\.path).joined(separator: ", "))",
+                fix: "give the path of the one you mean", code: .unavailable)
+        }
+        return first
     }
 
     private func notFound(
