@@ -48,6 +48,7 @@ private func words(_ text: String) -> [String] {
     text.lowercased().split { !$0.isLetter && !$0.isNumber }.map(String.init)
 }
 
+/// What the host calls first.
 @c(keel_plugin_v1) public func entry() -> UnsafePointer<keel_plugin>? {
     plugin("keel.samples.on-topic", "1.0.0", OnTopic.self)
 }

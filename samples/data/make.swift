@@ -71,7 +71,9 @@ func write(_ path: String, _ lines: [String]) {
     print("\(path): \(lines.count) rows, \(bytes.count / 1000) kB")
 }
 
-/// The text as a JSON string. The texts here are ASCII without control characters except newlines.
+/// The text as a JSON string.
+///
+/// The texts here are ASCII without control characters except newlines.
 func quoted(_ text: String) -> String {
     var out = "\""
     for character in text {
