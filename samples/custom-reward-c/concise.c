@@ -1,10 +1,10 @@
 /* A reward in plain C: prefers complete answers of moderate length that do not repeat themselves.
  *
- *     score = ending / 4 + length / 4 + (1 - repeated) / 2, between 0 and 1
+ *     score = ending * length * fresh, between 0 and 1
  *
- * ending    1 when the answer ends with a full stop, a question or an exclamation mark, else 0
- * length    1 for `shortest` to `longest` words, less in proportion outside
- * repeated  4 times the share of word pairs that occurred before, at most 1
+ * ending    1 when the answer ends with a full stop, a question or an exclamation mark, else 1/4
+ * length    1 for `shortest` to `longest` words, less outside: the square of the ratio
+ * fresh     1 less 4 times the share of word pairs that occurred before, at least 0
  *
  * An answer without a word scores 0. Words are runs of letters and digits, compared without case. */
 #include "keel.h"
@@ -53,10 +53,10 @@ static double score_one(keel_str answer, double shortest, double longest) {
     }
     double count = (double)n;
     double length = count < shortest ? count / shortest : count > longest ? longest / count : 1;
-    double loops = n > 1 ? 4 * (double)repeated / (count - 1) : 0;
+    double fresh = n > 1 ? 1 - 4 * (double)repeated / (count - 1) : 1;
     char last = last_byte(answer);
-    double ending = last == '.' || last == '!' || last == '?' ? 1 : 0;
-    return ending / 4 + length / 4 + (loops < 1 ? 1 - loops : 0) / 2;
+    double ending = last == '.' || last == '!' || last == '?' ? 1 : 0.25;
+    return fresh > 0 ? ending * length * length * fresh : 0;
 }
 
 static keel_status score(void *self, keel_call *c, size_t n, float *scores) {
