@@ -13,9 +13,9 @@ private func text(_ pointer: UnsafePointer<CChar>?, limit: Int = 1 << 12) -> Str
 }
 
 /// The functions that plugins call, as `keel.h` lists them. One table for the whole process.
-enum HostTable {
+package enum HostTable {
     /// The minor version of the contract that this host offers.
-    static let minor = 0
+    package static let minor = 0
 
     /// The table; lives as long as the process.
     nonisolated(unsafe) static let pointer: UnsafePointer<keel_host> = {

@@ -155,13 +155,20 @@ extension Component {
     /// - Parameter place: where they stand, for messages: `config.json:8`, `--params`.
     /// - Throws: `KeelError`, or `KeelErrors` when several are wrong.
     package func validate(params: JSONObject, place: String? = nil) throws -> ParameterValues {
+        try validate(params: params) { _ in place }
+    }
+
+    /// The same with the place of each parameter, as a config file knows it.
+    package func validate(
+        params: JSONObject, placeOf: (String) -> String?
+    ) throws -> ParameterValues {
         var errors: [KeelError] = []
         let names = parameters.map(\.name)
         for key in params.keys where !names.contains(key) {
             let near = nearest(key, among: names).map { "did you mean \"\($0)\"? " } ?? ""
             let known = names.isEmpty ? "it takes none" : "known: \(names.joined(separator: ", "))"
             errors.append(
-                KeelError("plugin", "\(title) has no parameter \"\(key)\"", at: place, fix: near + known))
+                KeelError("plugin", "\(title) has no parameter \"\(key)\"", at: placeOf(key), fix: near + known))
         }
         var values = JSONObject()
         for parameter in parameters {
@@ -169,7 +176,9 @@ extension Component {
                 let given = params[parameter.name]
                 values.append(
                     parameter.name,
-                    try given.map { try parameter.checked($0, owner: title, place: place) } ?? parameter.fallback)
+                    try given.map {
+                        try parameter.checked($0, owner: title, place: placeOf(parameter.name))
+                    } ?? parameter.fallback)
             } catch let error as KeelError {
                 errors.append(error)
             }

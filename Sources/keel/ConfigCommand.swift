@@ -41,7 +41,7 @@ struct ConfigCommand: ParsableCommand {
         @OptionGroup var global: GlobalOptions
 
         func run() throws {
-            print(try config.load().json.text(pretty: true))
+            print(try config.load().config.json.text(pretty: true))
         }
     }
 }
@@ -66,7 +66,8 @@ struct ConfigOptions: ParsableArguments {
     @OptionGroup var plugins: PluginOptions
 
     /// - Throws: everything that is wrong with the config, at once.
-    func load() throws -> RunConfig {
-        try RunConfig.load(config, overrides: overrides, outputDir: outputDir)
+    func load() throws -> (config: RunConfig, plugins: RunPlugins) {
+        try RunConfig.load(
+            config, overrides: overrides, outputDir: outputDir, catalog: plugins.catalog)
     }
 }

@@ -14,7 +14,7 @@ struct DoctorCommand: KeelCommand {
     @OptionGroup var global: GlobalOptions
 
     func run() throws {
-        let report = Doctor.report(pluginPaths: plugins.paths)
+        let report = Doctor.report(catalog: plugins.catalog)
         print(json ? report.json.text() : report.text)
         try report.code.finish()
     }

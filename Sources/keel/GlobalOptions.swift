@@ -1,4 +1,5 @@
 import ArgumentParser
+import KeelBridge
 import KeelCore
 import KeelHost
 
@@ -44,7 +45,7 @@ struct PluginOptions: ParsableArguments {
         completion: .directory)
     var folders: [String] = []
 
-    var paths: [String] { PluginPaths.all(folders) }
+    var catalog: PluginCatalog { PluginCatalog(searchPaths: folders) }
 }
 
 extension Terminal.ColorChoice: ExpressibleByArgument {}

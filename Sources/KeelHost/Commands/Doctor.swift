@@ -1,4 +1,5 @@
 import Glibc
+import KeelBridge
 import KeelCore
 import KeelTensor
 import KeelText
@@ -11,7 +12,7 @@ package struct Doctor {
     private(set) var problems: [String] = []
 
     /// Looks at the build, the CPU, the libraries, the plugin folders and the user's folders.
-    package static func report(pluginPaths: [String]) -> Doctor {
+    package static func report(catalog: PluginCatalog) -> Doctor {
         var doctor = Doctor()
         doctor.sections.append(
             (
@@ -34,9 +35,7 @@ package struct Doctor {
                     ("utf8proc", TextLibraries.utf8procVersion),
                 ]
             ))
-        doctor.sections.append(
-            ("plugin folders", pluginPaths.map { ($0, Files.isDirectory($0) ? "there" : "absent") })
-        )
+        doctor.plugins(catalog)
         doctor.folders()
         return doctor
     }
@@ -90,6 +89,23 @@ package struct Doctor {
             ("memory", "\((Double(memory) / 1_073_741_824).text(digits: 3)) GiB"),
             ("features", telling.filter(flags.contains).joined(separator: " ")),
         ]
+    }
+
+    private mutating func plugins(_ catalog: PluginCatalog) {
+        sections.append(
+            (
+                "plugin folders",
+                catalog.searchPaths.map { ($0, Files.isDirectory($0) ? "there" : "absent") }
+            ))
+        let (components, broken) = catalog.list()
+        var facts = [("contract", "keel_plugin_v1, minor \(HostTable.minor)")]
+        for kind in ComponentKind.allCases {
+            let names = components.filter { $0.kind == kind }.map(\.name).sorted()
+            facts.append((kind.words + "s", names.isEmpty ? "none" : names.joined(separator: " ")))
+        }
+        sections.append(("plugins", facts))
+        problems += broken.map { "\($0.path): \($0.error.what)" }
+        if components.isEmpty { problems.append("no plugins were found in the search folders") }
     }
 
     private mutating func folders() {

@@ -40,6 +40,9 @@ package final class ConfigReader {
         errors.append(KeelError("config", what, at: places.place(of: path), fix: fix, code: code))
     }
 
+    /// Adds an error that knows its place.
+    package func add(_ error: KeelError) { errors.append(error) }
+
     /// Runs a check of another part and adds what it throws.
     package func collect(_ check: () throws -> Void) {
         do {

@@ -1,0 +1,151 @@
+import KeelBridge
+import KeelCore
+
+/// The plugins that a config names, found and given checked parameters; nothing of them has run yet.
+package struct RunPlugins: Sendable {
+    /// A component and the parameters it will be made with.
+    package struct Choice: Sendable {
+        package let component: Component
+        package let parameters: ParameterValues
+    }
+
+    package let objective: Choice
+    package let rewards: [Choice]
+    package let sampler: Choice
+    package let order: Choice
+}
+
+extension RunConfig {
+    /// The config in a file and the plugins it names, or everything that is wrong with both at once.
+    ///
+    /// The parameters in the config are completed with the plugins' defaults.
+    ///
+    /// - Throws: as `load`; unavailable (69) when plugins are all that is missing.
+    package static func load(
+        _ path: String, overrides: [String] = [], outputDir: String? = nil, catalog: PluginCatalog
+    ) throws -> (config: RunConfig, plugins: RunPlugins) {
+        var search = PluginSearch(catalog: catalog)
+        var config = try load(path, overrides: overrides, outputDir: outputDir) { config, reader in
+            search.objective = search.find(
+                config.objective.plugin, .objective, config.objective.params, "objective", reader)
+            search.rewards = search.findRewards(config, reader)
+            search.sampler = search.find(
+                config.sampler.plugin, .tokenSampler, config.sampler.params, "sampler", reader)
+            search.order = search.find(
+                config.order.plugin, .dataSampler, config.order.params, "order", reader)
+            search.checkObjective(config, reader)
+        }
+        guard let objective = search.objective, let sampler = search.sampler,
+            let order = search.order
+        else { throw KeelError("config", "a plugin is missing", at: path, code: .internalBug) }
+        let plugins = RunPlugins(
+            objective: objective, rewards: search.rewards, sampler: sampler, order: order)
+        config.objective.params = objective.parameters.values
+        config.sampler.params = sampler.parameters.values
+        config.order.params = order.parameters.values
+        config.completeRewards(plugins.rewards)
+        return (config, plugins)
+    }
+
+    /// The `rewards` and `combine` sections of a file and the plugins they name.
+    ///
+    /// - Throws: as `load`; also when the file has no rewards.
+    package static func loadRewards(
+        _ path: String, overrides: [String] = [], catalog: PluginCatalog
+    ) throws -> (config: RunConfig, rewards: [RunPlugins.Choice]) {
+        var search = PluginSearch(catalog: catalog)
+        var config = try loadRewards(path, overrides: overrides) { config, reader in
+            search.rewards = search.findRewards(config, reader)
+        }
+        config.completeRewards(search.rewards)
+        return (config, search.rewards)
+    }
+
+    private mutating func completeRewards(_ found: [RunPlugins.Choice]) {
+        for (i, choice) in found.enumerated() {
+            rewards[i].params = choice.parameters.values
+            if rewards[i].name == nil { rewards[i].name = choice.component.name }
+        }
+    }
+}
+
+/// Looks plugins up while a config is being checked.
+private struct PluginSearch {
+    let catalog: PluginCatalog
+    var objective: RunPlugins.Choice?
+    var rewards: [RunPlugins.Choice] = []
+    var sampler: RunPlugins.Choice?
+    var order: RunPlugins.Choice?
+
+    /// The component of a section with its parameters; nil after telling the reader why not.
+    func find(
+        _ plugin: String, _ kind: ComponentKind, _ params: JSONObject, _ section: String,
+        _ reader: ConfigReader
+    ) -> RunPlugins.Choice? {
+        // A path that does not exist, or a missing key, has been told of by the reader.
+        guard !plugin.isEmpty else { return nil }
+        let key = "\(section).plugin"
+        let component: Component
+        do {
+            component = try catalog.find(plugin, kind: kind)
+        } catch let error as KeelError {
+            let place = reader.places.place(of: key)
+            let at = ConfigReader.isPluginPath(plugin) ? "\(place): \(plugin)" : place
+            reader.add(
+                KeelError("config", error.what, at: at, fix: error.fix, code: error.code))
+            return nil
+        } catch {
+            reader.report("\(error)", at: key, code: .unavailable)
+            return nil
+        }
+        let given = ConfigAliases.parameters(params, known: component.parameters.map(\.name)) {
+            reader.note("\"\($0)\" is read as \"\($1)\"", at: "\(section).params.\($0)")
+        }
+        var choice: RunPlugins.Choice?
+        reader.collect {
+            let values = try component.validate(params: given) {
+                reader.places.place(of: "\(section).params.\($0)")
+            }
+            choice = RunPlugins.Choice(component: component, parameters: values)
+        }
+        return choice
+    }
+
+    func findRewards(_ config: RunConfig, _ reader: ConfigReader) -> [RunPlugins.Choice] {
+        config.rewards.enumerated().compactMap { i, reward in
+            find(reward.plugin, .reward, reward.params, "rewards.\(i)", reader)
+        }
+    }
+
+    /// What the objective asks of the rest of the config.
+    func checkObjective(_ config: RunConfig, _ reader: ConfigReader) {
+        let plugin = config.objective.plugin
+        guard !plugin.isEmpty, let component = try? catalog.find(plugin, kind: .objective) else {
+            return
+        }
+        let needsReference = component.needs.contains {
+            !$0.hasSuffix("?") && ($0.hasPrefix("ref_") || $0.contains(".ref_"))
+        }
+        if needsReference, config.reference == .none {
+            reader.report(
+                "objective \"\(component.name)\" needs reference log-probs, but \"reference\" is \"none\"",
+                at: "reference",
+                fix:
+                    "set \"reference\": \"initial\" to use the starting weights, or name a model: "
+                    + "{\"path\": \"...\"}")
+        }
+        if component.data == "rollouts", config.rewards.isEmpty {
+            reader.report(
+                "objective \"\(component.name)\" learns from rewards, but the config has none",
+                at: "objective.plugin", fix: "add \"rewards\": [{\"plugin\": \"length\"}]")
+        }
+        if component.data == "rollouts", config.train.numGenerations < 2,
+            component.needs.contains("group")
+        {
+            reader.report(
+                "objective \"\(component.name)\" compares completions of one prompt, but "
+                    + "train.num_generations is \(config.train.numGenerations)",
+                at: "train.num_generations", fix: "use 2 or more")
+        }
+    }
+}
