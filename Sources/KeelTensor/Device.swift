@@ -25,10 +25,11 @@ package final class Device: @unchecked Sendable {
     package let pool: ThreadPool
     /// The kernels in use.
     package let isa: ISA
-    let cache = DeviceCache()
+    let cache: DeviceCache
 
     private init(threads: Int, isa: ISA) {
         self.isa = isa
+        self.cache = DeviceCache(isa: isa)
         self.pool = ThreadPool(threads: threads, onStart: { Matmul.enterThread() })
         Matmul.enterThread()
     }
@@ -51,5 +52,8 @@ package final class Device: @unchecked Sendable {
     }
 
     /// Gives memory kept for reuse back to the system.
-    package func trim() { allocator.trim() }
+    package func trim() {
+        cache.clear()
+        allocator.trim()
+    }
 }

@@ -18,6 +18,15 @@ extension Tensor {
     /// The first cell. Valid while the tensor lives: callers keep it alive around the use.
     var raw: UnsafeMutableRawPointer { storage.base + offset * dtype.size }
 
+    /// Overwrites the cells with raw bytes of this type, as a file holds them.
+    package func copy(bytes: UnsafeRawBufferPointer) { Memory.copy(bytes, into: self) }
+
+    /// Lends the raw bytes; they are valid inside `body` only.
+    package func withBytes<R>(_ body: (UnsafeMutableRawBufferPointer) throws -> R) rethrows -> R {
+        defer { withExtendedLifetime(storage) {} }
+        return try body(UnsafeMutableRawBufferPointer(start: raw, count: count * dtype.size))
+    }
+
     /// The cells as `T`, for the length of `body`.
     func withCells<T, R>(_ type: T.Type, _ body: (UnsafeMutableBufferPointer<T>) throws -> R)
         rethrows -> R

@@ -119,9 +119,6 @@ package struct Tensor: Sendable {
         Memory.copy(source, into: self)
     }
 
-    /// Overwrites the cells with raw bytes of this type, as a file holds them.
-    package func copy(bytes: UnsafeRawBufferPointer) { Memory.copy(bytes, into: self) }
-
     /// Overwrites rows `row...` with the rows of `source`: same columns and type. For caches only.
     package func copyRows(from source: Tensor, to row: Int) {
         precondition(

@@ -4,3 +4,11 @@ import Glibc
 enum Environment {
     static func value(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 }
+
+extension Double {
+    /// The natural logarithm.
+    var logarithm: Double { Glibc.log(self) }
+
+    /// self ^ exponent.
+    func raised(to exponent: Int) -> Double { Glibc.pow(self, Double(exponent)) }
+}

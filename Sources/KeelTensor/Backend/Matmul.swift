@@ -1,2 +1,253 @@
-enum Matmul { static func enterThread() {} }
-final class DeviceCache: @unchecked Sendable {}
+import CDNNL
+import CKernels
+import Glibc
+import Synchronization
+
+/// Matrix products: oneDNN one thread at a time on tiles of our own, plain loops for f64.
+enum Matmul {
+    /// Rows of one tile.
+    static let tileRows = 128
+
+    /// oneDNN must not start threads of its own from the calling thread.
+    static func enterThread() { setThreads?(1) }
+
+    /// `omp_set_num_threads` of the OpenMP runtime oneDNN brought along: for regions the calling thread opens.
+    private static let setThreads: (@convention(c) @Sendable (Int32) -> Void)? = {
+        guard let symbol = dlsym(nil, "omp_set_num_threads") else { return nil }
+        return unsafeBitCast(symbol, to: (@convention(c) @Sendable (Int32) -> Void).self)
+    }()
+
+    /// y = x w^T (`transposed`: w is `[n, k]`) or x w (w is `[k, n]`), plus the bias.
+    ///
+    /// The bits of a row depend neither on the other rows nor on how many there are.
+    ///
+    /// - Parameters:
+    ///   - y: `[m, n]`, the type of x or its accumulator.
+    ///   - x: `[m, k]`.
+    static func rows(_ y: Tensor, _ x: Tensor, _ w: Tensor, transposed: Bool, bias: Tensor? = nil) {
+        let (m, k, n) = (x.rows, x.columns, y.columns)
+        precondition(
+            w.shape == (transposed ? [n, k] : [k, n]) && y.rows == m && w.dtype == x.dtype,
+            "\(x.shape) \(x.dtype) times \(w.shape) \(w.dtype), transposed \(transposed), to \(y.shape)")
+        precondition(bias == nil || y.dtype == x.dtype, "a bias for \(y.dtype) from \(x.dtype)")
+        defer { withExtendedLifetime((y, x, w, bias)) {} }
+        if x.dtype == .f64 {
+            Tiles.over(x.device, m, size: 16) { start, count in
+                x.kernels.pointee.gemm(
+                    y.row(start), Int64(n), x.row(start), Int64(k), 1, w.raw, transposed ? 1 : Int64(n),
+                    transposed ? Int64(k) : 1, Int64(count), Int64(n), Int64(k), 0)
+                if let bias { x.kernels.pointee.add_bias(y.row(start), bias.raw, Int64(count), Int64(n)) }
+            }
+            return
+        }
+        // Few rows of a wide product (decoding, the LM head): cut the columns as well.
+        let width = m <= 64 && n >= 1024 ? 512 : n
+        let heights = split(m)
+        let plans = heights.map { height in
+            stride(from: 0, to: n, by: width).map { from in
+                (
+                    from,
+                    Primitive.get(
+                        Primitive.Key(
+                            m: height.count, n: min(width, n - from), k: k, ldb: transposed ? k : n, ldc: n,
+                            transposed: transposed, source: x.dtype, result: y.dtype), x.device)
+                )
+            }
+        }
+        let perRow = plans.first?.count ?? 0
+        x.device.pool.parallelFor(heights.count * perRow) { tile in
+            let (start, count) = heights[tile / perRow]
+            let (from, primitive) = plans[tile / perRow][tile % perRow]
+            let weights = w.raw + from * (transposed ? k : 1) * w.dtype.size
+            primitive.run(x.row(start), weights, y.row(start) + from * y.dtype.size)
+            if perRow == 1, let bias {
+                x.kernels.pointee.add_bias(y.row(start), bias.raw, Int64(count), Int64(n))
+            }
+        }
+        if perRow > 1, let bias { x.kernels.pointee.add_bias(y.raw, bias.raw, Int64(m), Int64(n)) }
+    }
+
+    /// Tiles of 128 rows; the rest in at most two pieces out of 22 sizes, so that few primitives serve all counts.
+    private static func split(_ m: Int) -> [(start: Int, count: Int)] {
+        var pieces: [(start: Int, count: Int)] = []
+        pieces.reserveCapacity(m / tileRows + 2)
+        var start = 0
+        while m - start >= tileRows {
+            pieces.append((start, tileRows))
+            start += tileRows
+        }
+        let even = (m - start) & ~7
+        if even > 0 { pieces.append((start, even)) }
+        start += even
+        if start < m { pieces.append((start, m - start)) }
+        return pieces
+    }
+
+    /// c += a^T b: the gradient of a weight from the rows of two activations.
+    ///
+    /// - Parameters:
+    ///   - c: `[m, n]`, f32 (f64 under f64).
+    ///   - a: `[rows, m]`.
+    ///   - b: `[rows, n]`, like a.
+    static func addTransposed(_ c: Tensor, _ a: Tensor, _ b: Tensor) {
+        let (m, n, k) = (a.columns, b.columns, a.rows)
+        precondition(
+            c.count == m * n && b.rows == k && a.dtype == b.dtype && c.dtype == a.dtype.accumulator,
+            "\(a.shape)^T \(b.shape) to \(c.shape)")
+        guard k > 0 else { return }
+        let size = m >= 512 ? 128 : max(16, (m / 4 + 15) & ~15)
+        Tiles.over(a.device, m, size: size) { start, count in
+            addProduct(
+                c.raw + start * n * c.dtype.size, ldc: n, a.cell(start), lda: m, transposed: true, b.raw,
+                ldb: n, m: count, n: n, k: k, like: a)
+        }
+        withExtendedLifetime((a, b, c)) {}
+    }
+
+    /// c (m, n) += op(a) b on the calling thread, cells of a and b as in `like`; `transposed`: a is (k, m).
+    static func addProduct(
+        _ c: UnsafeMutableRawPointer, ldc: Int, _ a: UnsafeMutableRawPointer, lda: Int, transposed: Bool,
+        _ b: UnsafeMutableRawPointer, ldb: Int, m: Int, n: Int, k: Int, like: Tensor
+    ) {
+        enterThread()
+        let (rows, columns, depth) = (Int64(m), Int64(n), Int64(k))
+        let flag = CChar(bitPattern: UInt8(ascii: transposed ? "T" : "N"))
+        let plain = CChar(bitPattern: UInt8(ascii: "N"))
+        switch like.dtype {
+        case .f32:
+            let status = dnnl_sgemm(
+                flag, plain, rows, columns, depth, 1, a.assumingMemoryBound(to: Float.self), Int64(lda),
+                b.assumingMemoryBound(to: Float.self), Int64(ldb), 1,
+                c.assumingMemoryBound(to: Float.self), Int64(ldc))
+            precondition(status == dnnl_success, "sgemm \(m) \(n) \(k): status \(status.rawValue)")
+        case .bf16:
+            let status = dnnl_gemm_bf16bf16f32(
+                flag, plain, rows, columns, depth, 1, a.assumingMemoryBound(to: UInt16.self), Int64(lda),
+                b.assumingMemoryBound(to: UInt16.self), Int64(ldb), 1,
+                c.assumingMemoryBound(to: Float.self), Int64(ldc))
+            precondition(status == dnnl_success, "bf16 gemm \(m) \(n) \(k): status \(status.rawValue)")
+        default:
+            like.kernels.pointee.gemm(
+                c, Int64(ldc), a, transposed ? 1 : Int64(lda), transposed ? Int64(lda) : 1, b, Int64(ldb), 1,
+                Int64(m), Int64(n), Int64(k), 1)
+        }
+    }
+}
+
+/// A oneDNN matmul for one shape, made once and run from any thread.
+final class Primitive: @unchecked Sendable {
+    struct Key: Hashable {
+        let m: Int, n: Int, k: Int, ldb: Int, ldc: Int
+        let transposed: Bool
+        let source: DType, result: DType
+    }
+
+    /// What one running call needs for itself.
+    private struct Slot: @unchecked Sendable {
+        let stream: dnnl_stream_t
+        let memories: (dnnl_memory_t, dnnl_memory_t, dnnl_memory_t)
+    }
+
+    private let primitive: dnnl_primitive_t
+    private let descriptors: (dnnl_memory_desc_t, dnnl_memory_desc_t, dnnl_memory_desc_t)
+    private let slots = Mutex<[Slot]>([])
+
+    private struct Engine: @unchecked Sendable { let handle: dnnl_engine_t }
+
+    /// oneDNN's one processor.
+    private static let engine: Engine = {
+        var handle: dnnl_engine_t?
+        check(dnnl_engine_create(&handle, dnnl_cpu, 0), "engine")
+        return Engine(handle: present(handle))
+    }()
+
+    /// The primitive of a shape, from the device's cache.
+    static func get(_ key: Key, _ device: Device) -> Primitive {
+        if let kept = device.cache.primitives.withLock({ $0[key] }) { return kept }
+        let made = Primitive(key)
+        device.cache.primitives.withLock { $0[key] = made }
+        return made
+    }
+
+    private init(_ key: Key) {
+        Matmul.enterThread()
+        let a = Primitive.describe(key.m, key.k, key.k, 1, key.source)
+        let b = Primitive.describe(
+            key.k, key.n, key.transposed ? 1 : key.ldb, key.transposed ? key.ldb : 1, key.source)
+        let c = Primitive.describe(key.m, key.n, key.ldc, 1, key.result)
+        descriptors = (a, b, c)
+        var matmul = dnnl_matmul_desc_t()
+        var (x, w, y) = (a, b, c)
+        Primitive.check(dnnl_matmul_desc_init(&matmul, &x, &w, nil, &y), "matmul \(key)")
+        var description: dnnl_primitive_desc_t?
+        Primitive.check(
+            dnnl_primitive_desc_create(&description, &matmul, nil, Primitive.engine.handle, nil),
+            "matmul \(key)")
+        var handle: dnnl_primitive_t?
+        Primitive.check(dnnl_primitive_create(&handle, description), "matmul \(key)")
+        dnnl_primitive_desc_destroy(description)
+        primitive = Primitive.present(handle)
+    }
+
+    deinit {
+        for slot in slots.withLock({ $0 }) {
+            dnnl_memory_destroy(slot.memories.0)
+            dnnl_memory_destroy(slot.memories.1)
+            dnnl_memory_destroy(slot.memories.2)
+            dnnl_stream_destroy(slot.stream)
+        }
+        dnnl_primitive_destroy(primitive)
+    }
+
+    /// c = a b on the calling thread.
+    func run(_ a: UnsafeMutableRawPointer, _ b: UnsafeMutableRawPointer, _ c: UnsafeMutableRawPointer) {
+        Matmul.enterThread()
+        let slot = slots.withLock { $0.popLast() } ?? makeSlot()
+        dnnl_memory_set_data_handle(slot.memories.0, a)
+        dnnl_memory_set_data_handle(slot.memories.1, b)
+        dnnl_memory_set_data_handle(slot.memories.2, c)
+        withUnsafeTemporaryAllocation(of: dnnl_exec_arg_t.self, capacity: 3) { arguments in
+            arguments[0] = dnnl_exec_arg_t(arg: DNNL_ARG_SRC_0, memory: slot.memories.0)
+            arguments[1] = dnnl_exec_arg_t(arg: DNNL_ARG_WEIGHTS_0, memory: slot.memories.1)
+            arguments[2] = dnnl_exec_arg_t(arg: DNNL_ARG_DST_0, memory: slot.memories.2)
+            Primitive.check(
+                dnnl_primitive_execute(primitive, slot.stream, 3, arguments.baseAddress), "matmul")
+        }
+        slots.withLock { $0.append(slot) }
+    }
+
+    private func makeSlot() -> Slot {
+        var stream: dnnl_stream_t?
+        let engine = Primitive.engine.handle
+        Primitive.check(dnnl_stream_create(&stream, engine, dnnl_stream_default_flags.rawValue), "stream")
+        func memory(_ descriptor: dnnl_memory_desc_t) -> dnnl_memory_t {
+            var descriptor = descriptor
+            var memory: dnnl_memory_t?
+            Primitive.check(dnnl_memory_create(&memory, &descriptor, engine, nil), "memory")
+            return Primitive.present(memory)
+        }
+        return Slot(
+            stream: Primitive.present(stream),
+            memories: (memory(descriptors.0), memory(descriptors.1), memory(descriptors.2)))
+    }
+
+    private static func describe(_ rows: Int, _ columns: Int, _ rowStride: Int, _ columnStride: Int, _ dtype: DType)
+        -> dnnl_memory_desc_t
+    {
+        var descriptor = dnnl_memory_desc_t()
+        let lengths = [Int64(rows), Int64(columns)]
+        let strides = [Int64(rowStride), Int64(columnStride)]
+        let type = dtype == .bf16 ? dnnl_bf16 : dnnl_f32
+        check(dnnl_memory_desc_init_by_strides(&descriptor, 2, lengths, type, strides), "layout")
+        return descriptor
+    }
+
+    private static func check(_ status: dnnl_status_t, _ what: @autoclosure () -> String) {
+        precondition(status == dnnl_success, "oneDNN: \(what()): status \(status.rawValue)")
+    }
+
+    private static func present<Value>(_ value: Value?) -> Value {
+        guard let value else { preconditionFailure("oneDNN gave no handle") }
+        return value
+    }
+}

@@ -101,15 +101,11 @@ enum Memory {
         return y
     }
 
-    /// sum += x, the sum in its own type.
+    /// sum += x; the sum has the type of x or its accumulator.
     static func add(_ x: Tensor, into sum: Tensor) {
-        store(zip(sum.doubles(), x.doubles()).map { $0 + $1 }, sum)
+        Kernels.accumulate(sum, sum.dtype == x.dtype.accumulator ? x : converted(x, sum.dtype))
     }
 
     /// a + b of equal types and counts.
-    static func sum(_ a: Tensor, _ b: Tensor) -> Tensor {
-        let y = Tensor(uninitialized: a.shape, a.dtype, a.device)
-        store(zip(a.doubles(), b.doubles()).map { $0 + $1 }, y)
-        return y
-    }
+    static func sum(_ a: Tensor, _ b: Tensor) -> Tensor { Kernels.add(a, b) }
 }

@@ -1,0 +1,10 @@
+/* Every kernel for the cell type CK_TYPE. */
+#include "vec.h"
+#include "functions.h"
+#include "elementwise.h"
+#include "norm.h"
+#include "gemm.h"
+#include "attention.h"
+#include "lm_head.h"
+#include "adamw.h"
+#include "table.h"

@@ -1,0 +1,20 @@
+/* The kernels for processors with avx2. */
+#include "bodies/types.h"
+
+#if defined(__x86_64__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#define CK_ISA avx2
+#define CK_WIDTH 256
+#define CK_TYPE 0
+#include "bodies/all.h"
+#undef CK_TYPE
+#define CK_TYPE 1
+#include "bodies/all.h"
+#undef CK_TYPE
+#define CK_TYPE 2
+#include "bodies/all.h"
+#undef CK_TYPE
+#pragma clang attribute pop
+
+const ck_table *const ck_tables_avx2[3] = {&ck_table_f32_avx2, &ck_table_f64_avx2, &ck_table_bf16_avx2};
+#endif

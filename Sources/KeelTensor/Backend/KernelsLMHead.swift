@@ -1,0 +1,112 @@
+import CKernels
+
+/// The LM head and the softmax over its logits, a block of rows and a chunk of the vocabulary at a time.
+struct LMHead {
+    let temperature: Double
+    let softcap: Double
+
+    /// Rows of a forward tile.
+    private static let tileRows = 64
+    /// Vocabulary entries of a forward chunk.
+    private static let chunk = 2048
+    /// Logits a backward chunk may have at once.
+    private static let backwardLogits = 1 << 22
+    /// Rows of a backward pass over the vocabulary.
+    private static let backwardRows = 2048
+
+    /// What the forward pass finds for every row.
+    struct Rows {
+        var logprobs: [Double]
+        var lse: [Double]
+        var entropy: [Double]
+        var best: [Int32]
+    }
+
+    func forward(_ hidden: Tensor, _ weight: Tensor, _ targets: Tensor, entropy: Bool) -> Rows {
+        let (n, h, vocabulary) = (hidden.rows, hidden.columns, weight.rows)
+        Kernels.check(targets, below: vocabulary)
+        let empty = ck_lm_row(
+            max: -.infinity, sum: 0, weighted: 0, target: 0, best: -.infinity, best_id: 0, reserved: 0)
+        var state = [ck_lm_row](repeating: empty, count: n)
+        let tiles = (n + LMHead.tileRows - 1) / LMHead.tileRows
+        let ids = targets.raw.assumingMemoryBound(to: Int32.self)
+        state.withUnsafeMutableBufferPointer { state in
+            guard let rows = state.baseAddress else { return }
+            hidden.device.pool.parallelFor(tiles) { i in
+                let start = i * LMHead.tileRows
+                let count = min(LMHead.tileRows, n - start)
+                for first in stride(from: 0, to: vocabulary, by: LMHead.chunk) {
+                    let width = min(LMHead.chunk, vocabulary - first)
+                    let logits = Kernels.accumulator([count, width], like: hidden)
+                    // Inside a tile the pool runs serially, so this is one thread's product.
+                    Matmul.rows(
+                        logits, hidden.rowsView(start, count), weight.rowsView(first, width),
+                        transposed: true)
+                    hidden.kernels.pointee.lm_chunk(
+                        rows + start, logits.raw, ids + start, Int64(count), Int64(width), Int64(first),
+                        temperature, softcap, entropy ? 1 : 0)
+                    withExtendedLifetime(logits) {}
+                }
+            }
+        }
+        withExtendedLifetime((hidden, weight, targets)) {}
+        precondition(weight.columns == h, "LM head \(weight.shape) for hidden \(hidden.shape)")
+        let lse = state.map { $0.max + $0.sum.logarithm }
+        return Rows(
+            logprobs: state.indices.map { state[$0].target - lse[$0] }, lse: lse,
+            entropy: entropy ? state.indices.map { lse[$0] - state[$0].weighted / state[$0].sum } : [],
+            best: state.map(\.best_id))
+    }
+
+    /// - Parameters:
+    ///   - g, gh: dL/dlogprob and dL/dentropy per row.
+    ///   - dHidden: f32 (f64 under f64) `[n, h]`, added to; nil = not wanted.
+    ///   - dWeight: the same for the weight.
+    func backward(
+        _ hidden: Tensor, _ weight: Tensor, _ targets: Tensor, _ rows: Rows, g: [Double], gh: [Double],
+        dHidden: Tensor?, dWeight: Tensor?
+    ) {
+        let (n, h, vocabulary) = (hidden.rows, hidden.columns, weight.rows)
+        let entropy = rows.entropy.isEmpty ? [Double](repeating: 0, count: n) : rows.entropy
+        let ids = targets.raw.assumingMemoryBound(to: Int32.self)
+        let device = hidden.device
+        let table = hidden.kernels
+        for block in stride(from: 0, to: n, by: LMHead.backwardRows) {
+            let count = min(LMHead.backwardRows, n - block)
+            let chunk = max(512, min(4096, LMHead.backwardLogits / count / 64 * 64))
+            for first in stride(from: 0, to: vocabulary, by: chunk) {
+                let width = min(chunk, vocabulary - first)
+                let d = Tensor(uninitialized: [count, width], hidden.dtype, device)
+                Tiles.over(device, count, size: LMHead.tileRows) { start, size in
+                    let at = block + start
+                    let logits = Kernels.accumulator([size, width], like: hidden)
+                    Matmul.rows(
+                        logits, hidden.rowsView(at, size), weight.rowsView(first, width), transposed: true)
+                    rows.lse.withUnsafeBufferPointer { lse in
+                        g.withUnsafeBufferPointer { g in
+                            gh.withUnsafeBufferPointer { gh in
+                                entropy.withUnsafeBufferPointer { entropy in
+                                    table.pointee.lm_chunk_backward(
+                                        d.row(start), logits.raw, ids + at, lse.baseAddress.map { $0 + at },
+                                        g.baseAddress.map { $0 + at }, entropy.baseAddress.map { $0 + at },
+                                        gh.baseAddress.map { $0 + at }, Int64(size), Int64(width),
+                                        Int64(first), temperature, softcap)
+                                }
+                            }
+                        }
+                    }
+                    withExtendedLifetime(logits) {}
+                    if let dHidden {
+                        Matmul.addProduct(
+                            dHidden.row(at), ldc: h, d.row(start), lda: width, transposed: false,
+                            weight.row(first), ldb: h, m: size, n: h, k: width, like: hidden)
+                    }
+                }
+                if let dWeight {
+                    Matmul.addTransposed(dWeight.rowsView(first, width), d, hidden.rowsView(block, count))
+                }
+            }
+        }
+        withExtendedLifetime((hidden, weight, targets, dHidden, dWeight)) {}
+    }
+}

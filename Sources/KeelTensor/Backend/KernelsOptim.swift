@@ -1,0 +1,48 @@
+import CKernels
+
+extension Kernels {
+    /// Cells of an optimizer tile.
+    private static let optimizerTile = 1 << 16
+
+    /// Pieces of many tensors, in order.
+    private static func pieces(_ counts: [Int]) -> [(tensor: Int, start: Int, count: Int)] {
+        counts.enumerated().flatMap { tensor, count in
+            stride(from: 0, to: count, by: optimizerTile).map { (tensor, $0, min(optimizerTile, count - $0)) }
+        }
+    }
+
+    static func adamW(_ parameters: [Optim.Parameter], _ step: ck_adamw) {
+        guard let device = parameters.first?.master.device else { return }
+        let work = pieces(parameters.map(\.master.count))
+        device.pool.parallelFor(work.count) { i in
+            let (number, start, count) = work[i]
+            let p = parameters[number]
+            let table = (p.lowPrecision ?? p.master).kernels
+            var step = step
+            step.lr = p.lr
+            step.decay = p.weightDecay
+            withUnsafePointer(to: step) { step in
+                table.pointee.adamw(
+                    p.master.cell(start), p.m.cell(start), p.v.cell(start),
+                    p.lowPrecision.map { $0.cell(start) }, p.gradient.cell(start), Int64(count), step)
+            }
+        }
+        withExtendedLifetime(parameters) {}
+    }
+
+    static func squaredNorm(_ tensors: [Tensor]) -> Double {
+        guard let device = tensors.first?.device else { return 0 }
+        let work = pieces(tensors.map(\.count))
+        var sums = [Double](repeating: 0, count: work.count)
+        sums.withUnsafeMutableBufferPointer { sums in
+            let sums = sums
+            device.pool.parallelFor(work.count) { i in
+                let (number, start, count) = work[i]
+                let t = tensors[number]
+                sums[i] = t.kernels.pointee.squared_norm(t.cell(start), Int64(count))
+            }
+        }
+        withExtendedLifetime(tensors) {}
+        return sums.reduce(0, +)
+    }
+}

@@ -1,0 +1,51 @@
+/// Cutting work into tiles that depend on the shape alone, so results do not depend on the number of threads.
+enum Tiles {
+    /// Cells of one elementwise tile.
+    static let cells = 1 << 14
+
+    /// Runs `body(start, count)` over pieces of `total` cells.
+    static func overCells(_ device: Device, _ total: Int, _ body: (Int, Int) -> Void) {
+        over(device, total, size: cells, body)
+    }
+
+    /// Runs `body(start, count)` over pieces of `total` rows of `columns` cells.
+    static func overRows(_ device: Device, _ total: Int, columns: Int, _ body: (Int, Int) -> Void) {
+        over(device, total, size: max(1, cells / max(1, columns)), body)
+    }
+
+    /// Runs `body(start, count)` over pieces of `size`.
+    static func over(_ device: Device, _ total: Int, size: Int, _ body: (Int, Int) -> Void) {
+        if total <= size {
+            if total > 0 { body(0, total) }
+            return
+        }
+        device.pool.parallelFor((total + size - 1) / size) { i in
+            body(i * size, min(size, total - i * size))
+        }
+    }
+
+    /// sums += what `body(start, count, partials)` adds up over pieces of `total` rows, in the order of the pieces.
+    ///
+    /// - Parameter sums: sums in f32 or f64, one number per column each; nil ones are skipped.
+    static func reduceRows(
+        _ device: Device, _ total: Int, columns: Int, into sums: [Tensor?],
+        _ body: (_ start: Int, _ count: Int, _ partials: [UnsafeMutableRawPointer?]) -> Void
+    ) {
+        let size = max(16, 4 * cells / max(1, columns))
+        let pieces = (total + size - 1) / size
+        if pieces <= 1 {
+            if total > 0 { body(0, total, sums.map { $0?.raw }) }
+            return
+        }
+        let partials = sums.map { sum in
+            sum.map { Tensor(zeros: [pieces, $0.count], dtype: $0.dtype, device: device) }
+        }
+        device.pool.parallelFor(pieces) { i in
+            body(i * size, min(size, total - i * size), partials.map { $0?.row(i) })
+        }
+        for (sum, partial) in zip(sums, partials) {
+            guard let sum, let partial else { continue }
+            for i in 0..<pieces { sum.kernels.pointee.accumulate(sum.raw, partial.row(i), Int64(sum.count)) }
+        }
+    }
+}

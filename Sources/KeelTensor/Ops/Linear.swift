@@ -1,0 +1,37 @@
+extension NN {
+    /// y = x W^T + b.
+    ///
+    /// - Parameters:
+    ///   - x: `[rows, in]`.
+    ///   - weight: `[out, in]`.
+    ///   - bias: `[out]`.
+    /// - Returns: `[rows, out]`. A row's bits depend neither on the other rows nor on how many there are.
+    package static func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
+        linear(x, weight, bias, transposed: true)
+    }
+
+    /// y = x W + b, the weight stored `[in, out]` (GPT-2's Conv1D).
+    package static func linear(_ x: Tensor, weightIO weight: Tensor, bias: Tensor? = nil) -> Tensor {
+        linear(x, weight, bias, transposed: false)
+    }
+
+    private static func linear(_ x: Tensor, _ weight: Tensor, _ bias: Tensor?, transposed: Bool) -> Tensor {
+        let (x0, w0) = (x.detach(), weight.detach())
+        let b0 = bias?.detach()
+        let out = weight.shape[transposed ? 0 : 1]
+        let y = Tensor(uninitialized: [x.rows, out], x.dtype, x.device)
+        Matmul.rows(y, x0, w0, transposed: transposed, bias: b0)
+        return Tape.record([x, weight] + (bias.map { [$0] } ?? []), y) { g in
+            // dx = dy W;  dW = dy^T x;  db = Σ dy
+            if g.needs(0) {
+                let dx = Tensor(uninitialized: x0.shape, x0.dtype, x0.device)
+                Matmul.rows(dx, g.dy, w0, transposed: !transposed)
+                g.add(0, dx)
+            }
+            g.accumulate(1, like: w0) { dw in
+                if transposed { Matmul.addTransposed(dw, g.dy, x0) } else { Matmul.addTransposed(dw, x0, g.dy) }
+            }
+            if let b0 { g.accumulate(2, like: b0) { Kernels.columnSums($0, g.dy) } }
+        }
+    }
+}

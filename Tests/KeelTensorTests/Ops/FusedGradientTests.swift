@@ -1,0 +1,93 @@
+import KeelTensor
+import KeelTestSupport
+import Testing
+
+/// Every fused operation against central differences in f64.
+@Suite struct FusedGradientTests {
+    let device = Device.cpu(threads: 2)
+    let random = Generator("fused")
+
+    func t(_ shape: [Int], _ number: Int, _ range: ClosedRange<Double> = -1...1) -> Tensor {
+        random.tensor(shape, range, number: number, device)
+    }
+
+    @Test func linear() {
+        gradCheck([t([5, 7], 0), t([3, 7], 1), t([3], 2)], "linear") {
+            NN.linear($0[0], weight: $0[1], bias: $0[2])
+        }
+        gradCheck([t([5, 7], 0), t([7, 3], 1), t([3], 2)], "linear, [in, out]") {
+            NN.linear($0[0], weightIO: $0[1], bias: $0[2])
+        }
+    }
+
+    @Test func embeddingAddsRepeatedRows() {
+        let ids = Tensor([Int32(3), 0, 3, 1, 3], device: device)
+        gradCheck([t([4, 6], 0)], "embedding") { NN.embedding($0[0], ids: ids) }
+    }
+
+    @Test(arguments: [5, 16, 37]) func norms(columns: Int) {
+        gradCheck([t([3, columns], 0), t([columns], 1)], "RMSNorm") {
+            NN.rmsNorm($0[0], weight: $0[1], eps: 1e-5, offset: 1)
+        }
+        gradCheck([t([3, 2 * columns], 0), t([columns], 1)], "RMSNorm per head") {
+            NN.rmsNorm($0[0], weight: $0[1], eps: 1e-5)
+        }
+        gradCheck([t([3, columns], 0), t([columns], 1), t([columns], 2)], "LayerNorm") {
+            NN.layerNorm($0[0], weight: $0[1], bias: $0[2], eps: 1e-5)
+        }
+    }
+
+    @Test func activations() {
+        gradCheck([t([4, 9], 0, -4...4)], "silu") { NN.silu($0[0]) }
+        gradCheck([t([4, 9], 0, -4...4), t([4, 9], 1)], "swiglu") { NN.swiglu($0[0], $0[1]) }
+        gradCheck([t([4, 9], 0, -4...4)], "gelu tanh") { NN.gelu($0[0], approximate: .tanh) }
+        gradCheck([t([4, 9], 0, -4...4)], "gelu erf") { NN.gelu($0[0], approximate: .erf) }
+        gradCheck([t([4, 9], 0), t([4, 9], 1)], "add, scale") { NN.scale(NN.add($0[0], $0[1]), 0.7) }
+    }
+
+    @Test func rope() {
+        let positions = Tensor([Int32(0), 1, 7, 300], device: device)
+        gradCheck([t([4, 2 * 10], 0)], "rope") {
+            NN.rope($0[0], heads: 2, positions: positions, frequencies: [1, 0.3, 0.01], scale: 1.5)
+        }
+    }
+
+    /// Lengths around the block sizes, shared prefixes, grouped heads, windows, soft caps.
+    @Test(arguments: [
+        (AttentionLayout(lengths: [1, 5, 9]), nil, nil),
+        (AttentionLayout(lengths: [5, 66]), 7, nil),
+        (AttentionLayout(lengths: [70]), nil, 2.0),
+        (
+            AttentionLayout(spans: [
+                .init(queries: 0..<6, keys: [0..<6]), .init(queries: 6..<10, keys: [0..<6, 6..<10]),
+                .init(queries: 10..<15, keys: [0..<6, 10..<15]),
+            ]), nil, 1.0
+        ),
+        (
+            AttentionLayout(spans: [
+                .init(queries: 0..<6, keys: [0..<6]), .init(queries: 6..<12, keys: [0..<6, 6..<12]),
+            ]), 4, nil
+        ),
+    ] as [(AttentionLayout, Int?, Float?)])
+    func attention(layout: AttentionLayout, window: Int?, softcap: Float?) {
+        let rows = layout.spans.map(\.queries.upperBound).max() ?? 0
+        gradCheck(
+            [t([rows, 4 * 5], 0, -2...2), t([rows, 2 * 5], 1, -2...2), t([rows, 2 * 5], 2)], "attention", cells: 24
+        ) {
+            NN.attention(
+                $0[0], $0[1], $0[2], heads: 4, kvHeads: 2, layout: layout, scale: 0.4, window: window,
+                softcap: softcap)
+        }
+    }
+
+    @Test(arguments: [(1, nil, false), (0.7, nil, true), (1.3, 2.0, true)] as [(Float, Float?, Bool)])
+    func logprobs(temperature: Float, softcap: Float?, entropy: Bool) {
+        let targets = Tensor([Int32(0), 20, 3, 3], device: device)
+        gradCheck([t([4, 6], 0), t([21, 6], 1)], "logprobs") {
+            let r = NN.logprobs(
+                $0[0], weight: $0[1], targets: targets, temperature: temperature, softcap: softcap,
+                entropy: entropy)
+            return r.entropy.map { r.logprobs + $0.scale(0.3) } ?? r.logprobs
+        }
+    }
+}
