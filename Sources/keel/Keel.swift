@@ -20,7 +20,7 @@ struct Keel: ParsableCommand {
               keel plugin list
             """,
         version: Build.version,
-        subcommands: [ConfigCommand.self, DoctorCommand.self, PluginCommand.self, VersionCommand.self])
+        subcommands: [ConfigCommand.self, DoctorCommand.self, MathCommand.self, PluginCommand.self, VersionCommand.self])
 
     static func main() {
         do {

@@ -56,8 +56,7 @@ struct PluginCommand: ParsableCommand {
             options.reduction = reduction
             options.reductionConstant = reductionConstant
             options.runsPrepare = !noPrepare
-            let catalog = PluginCatalog(searchPaths: plugins.paths)
-            try PluginEval(plugin: plugin, options: options, catalog: catalog).run(batch: batch).finish()
+            try PluginEval(plugin: plugin, options: options, catalog: plugins.catalog).run(batch: batch).finish()
         }
     }
 }
