@@ -84,16 +84,18 @@ package struct BPE: TokenModel {
         var table = PairTable(capacity: list.count)
         var joined: [UInt8] = []
         for (rank, entry) in list.enumerated() {
-            guard let (left, right) = halves(entry) else {
+            guard let (bytes, left, right) = halves(entry) else {
                 throw part.error("merge \(rank) must be \"a b\" or [\"a\", \"b\"], found \(entry.text())")
             }
             joined.removeAll(keepingCapacity: true)
-            joined.append(contentsOf: left)
-            joined.append(contentsOf: right.dropFirst(prefix.count))
-            guard let first = vocabulary.id(Array(left)), let second = vocabulary.id(Array(right)),
+            joined.append(contentsOf: bytes[left])
+            joined.append(contentsOf: bytes[right].dropFirst(prefix.count))
+            guard let first = vocabulary.id(bytes, left), let second = vocabulary.id(bytes, right),
                 let whole = vocabulary.id(joined)
             else {
-                let missing = [Array(left), Array(right), joined].first { vocabulary.id($0) == nil } ?? joined
+                let missing =
+                    vocabulary.id(bytes, left) == nil
+                    ? Array(bytes[left]) : vocabulary.id(bytes, right) == nil ? Array(bytes[right]) : joined
                 throw part.error(
                     "merge \(rank) names \"\(String(decoding: missing, as: UTF8.self))\", which is not in the vocabulary")
             }
@@ -102,14 +104,19 @@ package struct BPE: TokenModel {
         return table
     }
 
-    private static func halves(_ entry: JSON) -> (ArraySlice<UInt8>, ArraySlice<UInt8>)? {
+    /// The bytes of a merge, and where its two tokens are in them.
+    private static func halves(_ entry: JSON) -> (bytes: [UInt8], left: Range<Int>, right: Range<Int>)? {
         if let text = entry.string {
-            let parts = Array(text.utf8).split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
-            return parts.count == 2 ? (parts[0], parts[1]) : nil
+            let bytes = Array(text.utf8)
+            guard let space = bytes.firstIndex(of: UInt8(ascii: " ")),
+                !bytes[(space + 1)...].contains(UInt8(ascii: " "))
+            else { return nil }
+            return (bytes, 0..<space, (space + 1)..<bytes.count)
         }
         guard let pair = entry.array, pair.count == 2, let left = pair[0].string, let right = pair[1].string
         else { return nil }
-        return (Array(left.utf8)[...], Array(right.utf8)[...])
+        let bytes = Array(left.utf8) + Array(right.utf8)
+        return (bytes, 0..<left.utf8.count, left.utf8.count..<bytes.count)
     }
 
     package func tokenize(
