@@ -18,7 +18,9 @@ func tokenizer(_ json: JSON) throws -> Tokenizer {
 func part(_ json: JSON) -> Part { Part(json, file: "tokenizer.json", path: "x") }
 
 /// Text after a normalizer, with the origins of its bytes.
-func normalized(_ normalizer: any Normalizer, _ text: String) throws -> (text: String, origins: [[Int32]]) {
+func normalized(
+    _ normalizer: any Normalizer, _ text: String
+) throws -> (text: String, origins: [[Int32]]) {
     let out = try normalizer.normalize(AlignedText(text, tracksOrigins: true))
     return (String(decoding: out.bytes, as: UTF8.self), out.origins.map { [$0.start, $0.end] })
 }
@@ -38,7 +40,8 @@ func decoded(_ decoder: any Decoder, _ tokens: [String]) throws -> [String] {
 /// A small BPE: a, b, c, ab, abc; with more keys of the model on request.
 func smallModel(_ more: JSONObject = [:]) -> JSON {
     var model: JSONObject = [
-        "type": "BPE", "vocab": ["a": 0, "b": 1, "c": 2, "ab": 3, "abc": 4], "merges": ["a b", "ab c"],
+        "type": "BPE", "vocab": ["a": 0, "b": 1, "c": 2, "ab": 3, "abc": 4],
+        "merges": ["a b", "ab c"],
     ]
     for (key, value) in more { model[key] = value }
     return .object(model)

@@ -21,8 +21,13 @@ struct TokenizerTests {
     @Test func unknownCharactersFuseOrNot() throws {
         let vocab: JSON = ["a": 0, "?": 1]
         func ids(_ fuse: Bool, _ unknown: JSON) throws -> [Int32] {
-            try tokenizer(["model": ["type": "BPE", "vocab": vocab, "merges": [], "unk_token": unknown, "fuse_unk": .bool(fuse)]])
-                .ids("xaxy")
+            try tokenizer([
+                "model": [
+                    "type": "BPE", "vocab": vocab, "merges": [], "unk_token": unknown,
+                    "fuse_unk": .bool(fuse),
+                ]
+            ])
+            .ids("xaxy")
         }
         #expect(try ids(true, "?") == [1, 0, 1])
         #expect(try ids(false, "?") == [1, 0, 1, 1])
@@ -32,8 +37,13 @@ struct TokenizerTests {
     @Test func bytesStandInForUnknownCharacters() throws {
         let vocab: JSON = ["a": 0, "<0xC3>": 1, "<0xA9>": 2, "?": 3]
         let tokenizer = try tokenizer([
-            "model": ["type": "BPE", "vocab": vocab, "merges": [], "byte_fallback": true, "unk_token": "?"],
-            "decoder": ["type": "Sequence", "decoders": [["type": "ByteFallback"], ["type": "Fuse"]]],
+            "model": [
+                "type": "BPE", "vocab": vocab, "merges": [], "byte_fallback": true,
+                "unk_token": "?",
+            ],
+            "decoder": [
+                "type": "Sequence", "decoders": [["type": "ByteFallback"], ["type": "Fuse"]],
+            ],
         ])
         #expect(try tokenizer.ids("aéü") == [0, 1, 2, 3])
         #expect(try tokenizer.encode("aé").offsets == [0..<1, 1..<2, 1..<2])
@@ -42,7 +52,9 @@ struct TokenizerTests {
     }
 
     @Test func vocabularyTellsComposedFromDecomposed() throws {
-        let tokenizer = try tokenizer(["model": ["type": "BPE", "vocab": ["\u{E9}": 0, "e": 1, "\u{301}": 2], "merges": []]])
+        let tokenizer = try tokenizer([
+            "model": ["type": "BPE", "vocab": ["\u{E9}": 0, "e": 1, "\u{301}": 2], "merges": []]
+        ])
         #expect(try tokenizer.ids("\u{E9}") == [0])
         #expect(try tokenizer.ids("e\u{301}") == [1, 2])
     }
@@ -59,7 +71,9 @@ struct TokenizerTests {
         #expect(tokenizer.token(-1) == nil)
         #expect(tokenizer.token(.max) == nil)
         #expect(tokenizer.text(of: 4001) == "[INST]")
-        #expect(tokenizer.contentHash == (try SHA256.hex(Files.read(Files.join(Fixture.llama2, "tokenizer.json")))))
+        #expect(
+            tokenizer.contentHash
+                == (try SHA256.hex(Files.read(Files.join(Fixture.llama2, "tokenizer.json")))))
     }
 
     @Test func decodingLeavesOutWhatIsNoToken() throws {
@@ -91,7 +105,10 @@ struct TokenizerTests {
         var other = try #require(file.object)
         other["model"] = .object(model)
         let (cut, whole) = (try tokenizer(file), try tokenizer(.object(other)))
-        for text in ["a  b   c", "The quick brown fox, \u{2581}\u{2581} and \u{1F600}  then", " \n lead", "naïve  café 你好 \u{2581}x"] {
+        for text in [
+            "a  b   c", "The quick brown fox, \u{2581}\u{2581} and \u{1F600}  then", " \n lead",
+            "naïve  café 你好 \u{2581}x",
+        ] {
             #expect(try cut.encode(text) == (try whole.encode(text)), "\(text)")
         }
     }

@@ -15,7 +15,8 @@ package struct BPE: TokenModel {
     private let suffix: [UInt8]
     /// The ids of `<0x00>` to `<0xFF>` (-1: none); empty without byte fallback.
     private let byteIDs: [Int32]
-    /// No token holds U+2581 behind another character: what stands before and after it merges apart.
+    /// No token holds U+2581 behind another character: what stands before and after it merges
+    /// apart.
     private let cutsAtMarks: Bool
 
     package init(_ part: Part) throws {
@@ -31,7 +32,8 @@ package struct BPE: TokenModel {
         ignoresMerges = try part["ignore_merges"].flag(false)
         if let token = try part["unk_token"].optionalText() {
             guard let id = vocabulary.id(token) else {
-                throw part["unk_token"].error("the unknown token \"\(token)\" is not in the vocabulary")
+                throw part["unk_token"].error(
+                    "the unknown token \"\(token)\" is not in the vocabulary")
             }
             unknown = id
         } else {
@@ -39,7 +41,9 @@ package struct BPE: TokenModel {
         }
         byteIDs = try part["byte_fallback"].flag(false) ? BPE.byteTokens(vocabulary) : []
         merges = try BPE.readMerges(part["merges"], vocabulary, prefix)
-        cutsAtMarks = unknown != nil && !ignoresMerges && prefix.isEmpty && suffix.isEmpty && BPE.keepsMarksInFront(vocabulary)
+        cutsAtMarks =
+            unknown != nil && !ignoresMerges && prefix.isEmpty && suffix.isEmpty
+            && BPE.keepsMarksInFront(vocabulary)
     }
 
     /// U+2581, which stands for a space.
@@ -58,7 +62,8 @@ package struct BPE: TokenModel {
     private static func nextMark(_ bytes: [UInt8], _ range: Range<Int>) -> Int? {
         var at = range.lowerBound
         func isMark(_ at: Int) -> Bool {
-            at + 3 <= range.upperBound && bytes[at] == 0xE2 && bytes[at + 1] == 0x96 && bytes[at + 2] == 0x81
+            at + 3 <= range.upperBound && bytes[at] == 0xE2 && bytes[at + 1] == 0x96
+                && bytes[at + 2] == 0x81
         }
         while isMark(at) { at += 3 }
         while at < range.upperBound {
@@ -76,16 +81,21 @@ package struct BPE: TokenModel {
     }
 
     /// Reads merges spelled `"a b"` or `["a", "b"]`; the place in the list is the rank.
-    private static func readMerges(_ part: Part, _ vocabulary: Vocabulary, _ prefix: [UInt8]) throws -> PairTable {
+    private static func readMerges(
+        _ part: Part, _ vocabulary: Vocabulary, _ prefix: [UInt8]
+    ) throws -> PairTable {
         guard let list = part.json.array else {
             throw part.error("the merges must be a list, found \(part.json.kind)")
         }
-        guard list.count < Int(Int32.max) else { throw part.error("\(list.count) merges are too many") }
+        guard list.count < Int(Int32.max) else {
+            throw part.error("\(list.count) merges are too many")
+        }
         var table = PairTable(capacity: list.count)
         var joined: [UInt8] = []
         for (rank, entry) in list.enumerated() {
             guard let (bytes, left, right) = halves(entry) else {
-                throw part.error("merge \(rank) must be \"a b\" or [\"a\", \"b\"], found \(entry.text())")
+                throw part.error(
+                    "merge \(rank) must be \"a b\" or [\"a\", \"b\"], found \(entry.text())")
             }
             joined.removeAll(keepingCapacity: true)
             joined.append(contentsOf: bytes[left])
@@ -95,9 +105,11 @@ package struct BPE: TokenModel {
             else {
                 let missing =
                     vocabulary.id(bytes, left) == nil
-                    ? Array(bytes[left]) : vocabulary.id(bytes, right) == nil ? Array(bytes[right]) : joined
+                    ? Array(bytes[left])
+                    : vocabulary.id(bytes, right) == nil ? Array(bytes[right]) : joined
                 throw part.error(
-                    "merge \(rank) names \"\(String(decoding: missing, as: UTF8.self))\", which is not in the vocabulary")
+                    "merge \(rank) names \"\(String(decoding: missing, as: UTF8.self))\", which is not in the vocabulary"
+                )
             }
             table[first, second] = PairTable.Merge(rank: Int32(rank), id: whole)
         }
@@ -105,7 +117,9 @@ package struct BPE: TokenModel {
     }
 
     /// The bytes of a merge, and where its two tokens are in them.
-    private static func halves(_ entry: JSON) -> (bytes: [UInt8], left: Range<Int>, right: Range<Int>)? {
+    private static func halves(
+        _ entry: JSON
+    ) -> (bytes: [UInt8], left: Range<Int>, right: Range<Int>)? {
         if let text = entry.string {
             let bytes = Array(text.utf8)
             guard let space = bytes.firstIndex(of: UInt8(ascii: " ")),
@@ -113,7 +127,8 @@ package struct BPE: TokenModel {
             else { return nil }
             return (bytes, 0..<space, (space + 1)..<bytes.count)
         }
-        guard let pair = entry.array, pair.count == 2, let left = pair[0].string, let right = pair[1].string
+        guard let pair = entry.array, pair.count == 2, let left = pair[0].string,
+            let right = pair[1].string
         else { return nil }
         let bytes = Array(left.utf8) + Array(right.utf8)
         return (bytes, 0..<left.utf8.count, left.utf8.count..<bytes.count)
@@ -145,7 +160,8 @@ package struct BPE: TokenModel {
         scratch.cache.remember(bytes, range, tokens, from: first)
     }
 
-    /// One symbol per character: its token, else its bytes' tokens, else the unknown token, else nothing.
+    /// One symbol per character: its token, else its bytes' tokens, else the unknown token, else
+    /// nothing.
     private func begin(_ bytes: [UInt8], _ range: Range<Int>, _ word: inout Word) {
         word.removeAll()
         var unknownBytes = 0
