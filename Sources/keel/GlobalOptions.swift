@@ -45,7 +45,7 @@ struct PluginOptions: ParsableArguments {
         completion: .directory)
     var folders: [String] = []
 
-    var catalog: PluginCatalog { PluginCatalog(searchPaths: folders) }
+    var catalog: PluginCatalog { PluginCatalog(searchPaths: PluginPaths.all(folders)) }
 }
 
 extension Terminal.ColorChoice: ExpressibleByArgument {}

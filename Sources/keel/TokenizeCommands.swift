@@ -61,7 +61,8 @@ struct Detokenize: KeelCommand {
 /// `--model DIR`.
 struct ModelOption: ParsableArguments {
     @Option(
-        name: .customLong("model"), help: ArgumentHelp("A Hugging Face model folder.", valueName: "DIR"),
+        name: .customLong("model"),
+        help: ArgumentHelp("A Hugging Face model folder.", valueName: "DIR"),
         completion: .directory)
     var path: String
 
