@@ -7,7 +7,6 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 swift=${SWIFT:-swift}
-export KEEL_STRICT=1 # warnings are errors; in all commands, or the next one would build anew
 build=.build-test
 logs=$build/logs
 only=" $* "
@@ -58,8 +57,8 @@ tests() {
 }
 
 compile() {
-    local options=(-c release --scratch-path $build --explicit-target-dependency-import-check error)
-    "$swift" build "${options[@]}" && "$swift" build --build-tests "${options[@]}"
+    KEEL_STRICT=1 "$swift" build -c release --build-tests --scratch-path $build \
+        --explicit-target-dependency-import-check error
 }
 
 # The samples' configs, with their rewards and start model made first.

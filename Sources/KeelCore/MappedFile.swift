@@ -28,6 +28,18 @@ package final class MappedFile: @unchecked Sendable {
         bytes = UnsafeRawBufferPointer(start: start, count: size)
     }
 
+    /// A range of the bytes, for the length of `body`.
+    ///
+    /// - Parameter range: inside the file; the caller has checked it.
+    package func withBytes<R>(
+        _ range: Range<Int>, _ body: (UnsafeRawBufferPointer) throws -> R
+    ) rethrows -> R {
+        precondition(
+            range.lowerBound >= 0 && range.upperBound <= count, "bytes \(range) of \(count) in \(path)")
+        defer { withExtendedLifetime(self) {} }
+        return try body(UnsafeRawBufferPointer(rebasing: bytes[range]))
+    }
+
     deinit {
         if let start = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: start), bytes.count) }
     }

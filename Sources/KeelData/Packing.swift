@@ -1,7 +1,6 @@
 /// Rows laid end to end without padding, each prompt once.
 ///
-/// The completions of a row are branches: they see their prompt and themselves, never each other,
-/// so
+/// The completions of a row are branches: they see their prompt and themselves, never each other, so
 /// the result is the same as for separate sequences. The last token of a branch is a target only;
 /// nothing depends on its own state, which is therefore not computed.
 ///
@@ -13,14 +12,14 @@ package struct Packing: Sendable, Equatable {
         package var keys: [Range<Int>]
     }
 
-    /// The packed tokens, `[tokens]`.
+    /// `[tokens]`
     package var ids: [Int32] = []
-    /// Distance from the start of the token's own sequence, `[tokens]`.
+    /// `[tokens]`: distance from the start of the token's own sequence.
     package var positions: [Int32] = []
     package var spans: [Span] = []
-    /// The packed token whose state predicts the target, `[targets]`.
+    /// `[targets]`: the packed token whose state predicts the target.
     package var scored: [Int32] = []
-    /// The ids to be predicted, `[targets]`.
+    /// `[targets]`: the ids to be predicted.
     package var targets: [Int32] = []
     /// The range of targets of every completion, in the order of rows and sides.
     package var completions: [Range<Int>] = []

@@ -45,10 +45,7 @@ struct PluginOptions: ParsableArguments {
         completion: .directory)
     var folders: [String] = []
 
-    /// All search folders.
-    var paths: [String] { PluginPaths.all(folders) }
-
-    var catalog: PluginCatalog { PluginCatalog(searchPaths: paths) }
+    var catalog: PluginCatalog { PluginCatalog(searchPaths: folders) }
 }
 
 extension Terminal.ColorChoice: ExpressibleByArgument {}

@@ -20,15 +20,7 @@ struct Keel: ParsableCommand {
               keel plugin list
             """,
         version: Build.version,
-        subcommands: [
-            Tokenize.self,
-            Detokenize.self,
-            PluginCommand.self,
-            MathCommand.self,
-            ConfigCommand.self,
-            DoctorCommand.self,
-            VersionCommand.self,
-        ])
+        subcommands: [ConfigCommand.self, DoctorCommand.self, VersionCommand.self])
 
     static func main() {
         do {

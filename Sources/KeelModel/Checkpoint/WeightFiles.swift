@@ -1,0 +1,75 @@
+import KeelCore
+import KeelTensor
+
+/// The weights of a Hugging Face directory: every tensor under its name, whichever file holds it.
+package struct WeightFiles: Sendable {
+    /// Where a tensor lies.
+    package struct Location: Sendable {
+        package let file: SafetensorsFile
+        package let entry: SafetensorsFile.Entry
+
+        /// The cells as `dtype`.
+        ///
+        /// - Throws: `KeelError` (badData) when the file holds no floating point numbers.
+        package func tensor(dtype: DType, device: Device) throws -> Tensor {
+            try file.tensor(entry, dtype: dtype, device: device)
+        }
+    }
+
+    package let files: [SafetensorsFile]
+    /// Names in the order of the files.
+    package let names: [String]
+    private let locations: [String: Location]
+
+    /// - Parameter directory: a folder with `model.safetensors`.
+    /// - Throws: `KeelError`: `noInput` when there are no weights, `badData` for a damaged file.
+    package init(directory: String) throws {
+        let single = Files.join(directory, "model.safetensors")
+        let index = Files.join(directory, "model.safetensors.index.json")
+        guard Files.exists(single) || !Files.exists(index) else {
+            throw KeelError(
+                "model", "weights in several files are not supported yet", at: index,
+                fix: "save the model as one model.safetensors", code: .badData)
+        }
+        guard Files.exists(single) else {
+            throw KeelError(
+                "model", "no model.safetensors in the model's folder", at: single,
+                fix: Files.exists(Files.join(directory, "pytorch_model.bin"))
+                    ? "convert pytorch_model.bin to safetensors; pickle files are not read"
+                    : "give the folder that holds config.json and model.safetensors",
+                code: .noInput)
+        }
+        try self.init(files: [try SafetensorsFile(single)])
+    }
+
+    /// - Throws: `KeelError` (badData) when two files hold the same name.
+    init(files: [SafetensorsFile]) throws {
+        var names: [String] = []
+        var locations: [String: Location] = [:]
+        for file in files {
+            for entry in file.entries {
+                if let other = locations.updateValue(Location(file: file, entry: entry), forKey: entry.name) {
+                    throw KeelError(
+                        "model", "tensor \(entry.name) stands in two files", at: "\(other.file.path), \(file.path)",
+                        code: .badData)
+                }
+                names.append(entry.name)
+            }
+        }
+        self.files = files
+        self.names = names
+        self.locations = locations
+    }
+
+    package subscript(name: String) -> Location? { locations[name] }
+
+    /// The type most cells are stored as.
+    package var commonType: StoredType {
+        var cells: [StoredType: Int] = [:]
+        for location in locations.values { cells[location.entry.type, default: 0] += location.entry.count }
+        return cells.max { ($0.value, $1.key.rawValue) < ($1.value, $0.key.rawValue) }?.key ?? .f32
+    }
+
+    /// Bytes of all files.
+    package var bytes: Int { files.reduce(0) { $0 + (Files.size($1.path) ?? 0) } }
+}

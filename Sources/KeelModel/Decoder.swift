@@ -1,0 +1,21 @@
+import KeelTensor
+
+/// The one decoder of all families: embed, blocks, final norm.
+package struct Decoder: Sendable {
+    package let architecture: Architecture
+
+    /// States after the final norm of the rows that are asked for.
+    ///
+    /// - Parameters:
+    ///   - ids: i32 `[rows]`
+    ///   - selected: i32 `[n]`, rows; the others leave the pass after the last block.
+    /// - Returns: `[n, hidden]`
+    func hidden(ids: Tensor, selected: Tensor, _ pass: Pass) -> Tensor {
+        var x = NN.embedding(pass[architecture.embedding], ids: ids)
+        if let table = architecture.positions {
+            x = NN.add(x, NN.embedding(pass[table], ids: pass.positions))
+        }
+        for (i, block) in architecture.blocks.enumerated() { x = block(x, layer: i, pass) }
+        return architecture.finalNorm(NN.gatherRows(x, selected), pass)
+    }
+}

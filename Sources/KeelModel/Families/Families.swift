@@ -1,0 +1,35 @@
+import KeelCore
+
+/// A model family: how a `config.json` describes a decoder.
+package protocol Family: SendableMetatype {
+    /// The `model_type` values it reads.
+    static var modelTypes: [String] { get }
+
+    /// The decoder that a config describes.
+    ///
+    /// - Throws: `KeelError` (badData) for missing or wrong keys and for what is not supported.
+    static func architecture(of config: ModelConfig) throws -> Architecture
+}
+
+/// The families of this build.
+package enum Families {
+    package static let all: [any Family.Type] = [Llama.self, GPT2.self]
+
+    /// Every `model_type` that can be read.
+    package static var modelTypes: [String] { all.flatMap { $0.modelTypes } }
+
+    /// The decoder that a config describes.
+    ///
+    /// - Throws: `KeelError` (badData) for an unknown family, wrong keys, and what is not supported.
+    package static func architecture(of config: ModelConfig) throws -> Architecture {
+        let type = try config.modelType()
+        guard let family = all.first(where: { $0.modelTypes.contains(type) }) else {
+            let near = nearest(type, among: modelTypes).map { "; did you mean \"\($0)\"?" } ?? ""
+            throw KeelError(
+                "model", "unknown model family \"\(type)\"\(near)", at: "\(config.path), key model_type",
+                fix: "use one of: \(modelTypes.joined(separator: ", "))", code: .badData)
+        }
+        try config.refuseUnsupported()
+        return try family.architecture(of: config)
+    }
+}

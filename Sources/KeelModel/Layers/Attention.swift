@@ -1,0 +1,76 @@
+import KeelTensor
+
+/// Causal self-attention over packed rows, with grouped key and value heads.
+package struct Attention: Sendable {
+    /// Where queries, keys and values come from.
+    package enum Projection: Sendable {
+        case separate(query: Linear, key: Linear, value: Linear)
+        /// One matrix; the outputs are all queries, then all keys, then all values.
+        case fused(Linear)
+    }
+
+    package var projection: Projection
+    package var output: Linear
+    package var heads: Int
+    package var kvHeads: Int
+    package var headSize: Int
+    /// On the products of queries and keys.
+    package var scale: Float
+    package var rope: Rope?
+    /// A token sees this many tokens, itself included; nil = all before it.
+    package var window: Int?
+    /// cap * tanh(scores / cap)
+    package var softcap: Float?
+
+    package init(
+        _ projection: Projection, output: Linear, heads: Int, kvHeads: Int, headSize: Int,
+        rope: Rope? = nil
+    ) {
+        self.projection = projection
+        self.output = output
+        self.heads = heads
+        self.kvHeads = kvHeads
+        self.headSize = headSize
+        self.rope = rope
+        scale = Float(1 / Double(headSize).squareRoot())
+    }
+
+    package var weights: [Weight] {
+        switch projection {
+        case .separate(let query, let key, let value):
+            query.weights + key.weights + value.weights + output.weights
+        case .fused(let all): all.weights + output.weights
+        }
+    }
+
+    /// - Parameters:
+    ///   - x: `[rows, hidden]`
+    ///   - layer: the block's number, for the cache.
+    func callAsFunction(_ x: Tensor, layer: Int, _ pass: Pass) -> Tensor {
+        var (q, k, v) = project(x, pass)
+        if let rope {
+            q = NN.rope(
+                q, heads: heads, positions: pass.positions, frequencies: rope.frequencies, scale: rope.scale)
+            k = NN.rope(
+                k, heads: kvHeads, positions: pass.positions, frequencies: rope.frequencies, scale: rope.scale)
+        }
+        if let step = pass.cacheStep { (k, v) = step.store(k, v, layer: layer) }
+        let mixed = NN.attention(
+            q, k, v, heads: heads, kvHeads: kvHeads, layout: pass.layout, scale: scale, window: window,
+            softcap: softcap)
+        return output(mixed, pass)
+    }
+
+    private func project(_ x: Tensor, _ pass: Pass) -> (q: Tensor, k: Tensor, v: Tensor) {
+        switch projection {
+        case .separate(let query, let key, let value):
+            return (query(x, pass), key(x, pass), value(x, pass))
+        case .fused(let all):
+            let (q, kv) = (heads * headSize, kvHeads * headSize)
+            let y = all(x, pass)
+            return (
+                NN.columns(y, 0..<q), NN.columns(y, q..<q + kv), NN.columns(y, q + kv..<q + 2 * kv)
+            )
+        }
+    }
+}

@@ -1,0 +1,41 @@
+import KeelTensor
+
+/// y = x Wᵀ + b, or y = x W + b for GPT-2's Conv1D.
+package struct Linear: Sendable {
+    /// How the file stores W.
+    package enum Layout: Sendable {
+        /// `[out, in]`, as torch's Linear.
+        case outIn
+        /// `[in, out]`, as GPT-2's Conv1D.
+        case inOut
+    }
+
+    package var weight: Weight
+    package var bias: Weight?
+    package var layout: Layout
+
+    /// - Parameters:
+    ///   - name: the module's name; `.weight` and `.bias` follow it.
+    ///   - scale: of the initial standard deviation.
+    package init(
+        _ name: String, _ input: Int, _ output: Int, bias: Bool = false, layout: Layout = .outIn,
+        scale: Double = 1
+    ) {
+        weight = Weight(
+            name + ".weight", layout == .outIn ? [output, input] : [input, output], .normal(scale))
+        self.bias = bias ? Weight(name + ".bias", [output], .zeros) : nil
+        self.layout = layout
+    }
+
+    package var weights: [Weight] { [weight] + (bias.map { [$0] } ?? []) }
+
+    /// - Parameter x: `[rows, in]`
+    /// - Returns: `[rows, out]`
+    func callAsFunction(_ x: Tensor, _ pass: Pass) -> Tensor {
+        let bias = bias.map { pass[$0] }
+        switch layout {
+        case .outIn: return NN.linear(x, weight: pass[weight], bias: bias)
+        case .inOut: return NN.linear(x, weightIO: pass[weight], bias: bias)
+        }
+    }
+}

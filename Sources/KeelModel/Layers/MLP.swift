@@ -1,0 +1,65 @@
+import KeelTensor
+
+/// The feed-forward part of a block.
+package struct MLP: Sendable {
+    package enum Activation: Sendable {
+        case silu
+        case geluTanh
+        case geluErf
+        case relu
+
+        /// transformers' name of the function; nil = not one we have.
+        package init?(_ name: String) {
+            switch name {
+            case "silu", "swish": self = .silu
+            case "gelu_new", "gelu_pytorch_tanh", "gelu_fast": self = .geluTanh
+            case "gelu": self = .geluErf
+            case "relu": self = .relu
+            default: return nil
+            }
+        }
+
+        func callAsFunction(_ x: Tensor) -> Tensor {
+            switch self {
+            case .silu: NN.silu(x)
+            case .geluTanh: NN.gelu(x, approximate: .tanh)
+            case .geluErf: NN.gelu(x, approximate: .erf)
+            case .relu: x.relu()
+            }
+        }
+    }
+
+    package enum Kind: Sendable {
+        /// down(activation(up(x)))
+        case plain(up: Linear)
+        /// down(activation(gate(x)) * up(x))
+        case gated(gate: Linear, up: Linear)
+    }
+
+    package var kind: Kind
+    package var down: Linear
+    package var activation: Activation
+
+    package init(_ kind: Kind, down: Linear, activation: Activation) {
+        self.kind = kind
+        self.down = down
+        self.activation = activation
+    }
+
+    package var weights: [Weight] {
+        switch kind {
+        case .plain(let up): up.weights + down.weights
+        case .gated(let gate, let up): gate.weights + up.weights + down.weights
+        }
+    }
+
+    func callAsFunction(_ x: Tensor, _ pass: Pass) -> Tensor {
+        switch kind {
+        case .plain(let up): return down(activation(up(x, pass)), pass)
+        case .gated(let gate, let up):
+            let (g, u) = (gate(x, pass), up(x, pass))
+            if case .silu = activation { return down(NN.swiglu(g, u), pass) }
+            return down(activation(g) * u, pass)
+        }
+    }
+}

@@ -1,0 +1,23 @@
+/// A tensor that a family expects: its name in the weight file, its shape, how a new one starts.
+package struct Weight: Sendable, Hashable {
+    /// The family's own spelling; a file may leave the family's prefix out.
+    package var name: String
+    package var shape: [Int]
+    package var start: Start
+
+    /// What a new model's tensor holds.
+    package enum Start: Sendable, Hashable {
+        case zeros
+        case ones
+        /// Normal with `initializer_range` times this as its standard deviation.
+        case normal(Double)
+    }
+
+    package init(_ name: String, _ shape: [Int], _ start: Start = .normal(1)) {
+        self.name = name
+        self.shape = shape
+        self.start = start
+    }
+
+    package var count: Int { shape.reduce(1, *) }
+}

@@ -1,0 +1,124 @@
+import KeelCore
+import KeelTensor
+
+/// A causal language model: a decoder and its parameters. It knows no objective.
+package final class Model: @unchecked Sendable {
+    package let config: ModelConfig
+    package let decoder: Decoder
+    package let device: Device
+    /// The type activations and weights compute in: f32, bf16 or f64.
+    package let dtype: DType
+    /// In the order of the weight file.
+    package let parameters: [Parameter]
+    /// The folder it was loaded from; nil for a new one.
+    package let directory: String?
+    /// What the file it came from stores; f32 for a new one.
+    package let storedType: StoredType
+    /// Ids that end a generated text: those of generation_config.json and of config.json.
+    package let eosIDs: [Int32]
+
+    /// By the family's own names, which the weight file may shorten.
+    private let byWeight: [String: Parameter]
+
+    /// - Parameters:
+    ///   - byWeight: a parameter for each of the architecture's weights.
+    ///   - parameters: the same, in the order they are saved in.
+    init(
+        config: ModelConfig, architecture: Architecture, device: Device, dtype: DType,
+        parameters: [Parameter], byWeight: [String: Parameter], directory: String?, storedType: StoredType,
+        eosIDs: [Int32]
+    ) {
+        self.config = config
+        self.decoder = Decoder(architecture: architecture)
+        self.device = device
+        self.dtype = dtype
+        self.parameters = parameters
+        self.byWeight = byWeight
+        self.directory = directory
+        self.storedType = storedType
+        self.eosIDs = eosIDs
+    }
+
+    package var architecture: Architecture { decoder.architecture }
+    package var vocabularySize: Int { architecture.vocabularySize }
+    package var contextLength: Int { architecture.contextLength }
+    package var parameterCount: Int { parameters.reduce(0) { $0 + $1.count } }
+
+    /// The parameter that a weight file calls so.
+    package func parameter(named name: String) -> Parameter? {
+        parameters.first { $0.name == name }
+    }
+
+    package func zeroGradients() {
+        for parameter in parameters { parameter.zeroGradient() }
+    }
+
+    // MARK: Forward
+
+    /// log p(target) of every scored token of a batch.
+    ///
+    /// - Parameters:
+    ///   - tape: a recording one makes the result differentiable by the trained parameters.
+    ///   - temperature: divides the logits.
+    ///   - entropy: also the entropy of each distribution.
+    ///   - correct: also whether the target was the likeliest token.
+    /// - Throws: `KeelError` (badData) for ids outside the vocabulary and positions outside the context.
+    package func logprobs(
+        _ batch: PackedBatch, tape: Tape, temperature: Double = 1, entropy: Bool = false,
+        correct: Bool = false
+    ) throws -> Scores {
+        try check(batch)
+        guard !batch.targets.isEmpty else {
+            let none = Tensor(zeros: [0], dtype: dtype.accumulator, device: device)
+            return Scores(logprobs: none, entropy: entropy ? none : nil, correct: correct ? [] : nil)
+        }
+        let pass = self.pass(batch, tape)
+        let hidden = decoder.hidden(
+            ids: Tensor(batch.ids, device: device), selected: Tensor(batch.scored, device: device), pass)
+        let result = NN.logprobs(
+            hidden, weight: pass[architecture.headWeight], targets: Tensor(batch.targets, device: device),
+            temperature: Float(temperature), softcap: architecture.logitSoftcap, entropy: entropy, argmax: correct)
+        return Scores(logprobs: result.logprobs, entropy: result.entropy, correct: result.correct.map { $0.ints().map { $0 == 1 } })
+    }
+
+    /// Next-token logits of some rows of a batch, f32, without gradient.
+    ///
+    /// - Returns: `[rows.count, vocabulary]`
+    /// - Throws: `KeelError` (badData) for ids outside the vocabulary and positions outside the context.
+    package func logits(_ batch: PackedBatch, rows: [Int32]) throws -> Tensor {
+        try check(batch)
+        let pass = self.pass(batch, Tape(recording: false))
+        let hidden = decoder.hidden(
+            ids: Tensor(batch.ids, device: device), selected: Tensor(rows, device: device), pass)
+        return logits(hidden: hidden, pass)
+    }
+
+    func logits(hidden: Tensor, _ pass: Pass) -> Tensor {
+        precondition(architecture.logitSoftcap == nil, "capped logits")
+        return NN.logits(hidden, weight: pass[architecture.headWeight])
+    }
+
+    func pass(_ batch: PackedBatch, _ tape: Tape, cacheStep: KVCache.Step? = nil) -> Pass {
+        Pass(
+            tape: tape, parameters: byWeight, positions: Tensor(batch.positions, device: device),
+            layout: batch.layout, cacheStep: cacheStep)
+    }
+
+    /// Refuses what would read outside a table.
+    func check(_ batch: PackedBatch) throws {
+        let vocabulary = Int32(vocabularySize)
+        for ids in [batch.ids, batch.targets] {
+            if let id = ids.first(where: { $0 < 0 || $0 >= vocabulary }) {
+                throw KeelError(
+                    "model", "token id \(id) is not in the model's vocabulary of \(vocabulary)",
+                    at: directory, fix: "use the tokenizer that came with the model", code: .badData)
+            }
+        }
+        guard architecture.positions != nil, let last = batch.positions.max() else { return }
+        guard last < Int32(contextLength) else {
+            throw KeelError(
+                "model", "a sequence of \(last + 1) tokens; the model has \(contextLength) positions",
+                at: directory, fix: "shorten the sequences (max_length)", code: .badData)
+        }
+    }
+}

@@ -1,0 +1,174 @@
+import Glibc
+import KeelCore
+
+/// A Hugging Face `config.json`, read with checks; both spellings of transformers 4 and 5.
+package struct ModelConfig: Sendable {
+    /// The file's path, for errors.
+    package let path: String
+    /// Everything the file says, in its order: written back as it was.
+    package let source: JSONObject
+
+    /// - Throws: `KeelError`: `noInput` when the file is missing, `badData` when it is no JSON object.
+    package init(path: String) throws {
+        let json = try JSON.parse(try Files.read(path), name: path, duplicates: .reject)
+        guard let object = json.object else {
+            throw KeelError("model", "config.json holds \(json.kind), not an object", at: path, code: .badData)
+        }
+        self.init(object, path: path)
+    }
+
+    package init(_ source: JSONObject, path: String) {
+        self.source = source
+        self.path = path
+    }
+
+    // MARK: Values
+
+    /// The value of a key; null counts as absent.
+    package subscript(key: String) -> JSON? {
+        guard let value = source[key], !value.isNull else { return nil }
+        return value
+    }
+
+    /// An integer in `range`.
+    ///
+    /// - Parameter fallback: used when the key is absent; nil = the key is needed.
+    /// - Throws: `KeelError` (badData) that names the key.
+    package func int(
+        _ key: String, default fallback: Int? = nil, in range: ClosedRange<Int> = 1...(1 << 24)
+    ) throws -> Int {
+        guard let value = self[key] else {
+            guard let fallback else { throw missing(key) }
+            return fallback
+        }
+        guard let number = value.int, range.contains(number) else {
+            throw bad(key, "\(value.text()) is not an integer in \(range.lowerBound)...\(range.upperBound)")
+        }
+        return number
+    }
+
+    /// A finite number.
+    ///
+    /// - Throws: `KeelError` (badData) that names the key.
+    package func number(_ key: String, default fallback: Double? = nil) throws -> Double {
+        guard let value = self[key] else {
+            guard let fallback else { throw missing(key) }
+            return fallback
+        }
+        guard let number = value.double, number.isFinite else { throw bad(key, "\(value.text()) is not a number") }
+        return number
+    }
+
+    /// - Throws: `KeelError` (badData) that names the key.
+    package func bool(_ key: String, default fallback: Bool) throws -> Bool {
+        guard let value = self[key] else { return fallback }
+        guard let flag = value.bool else { throw bad(key, "\(value.text()) is not true or false") }
+        return flag
+    }
+
+    /// - Throws: `KeelError` (badData) that names the key.
+    package func string(_ key: String, default fallback: String? = nil) throws -> String {
+        guard let value = self[key] else {
+            guard let fallback else { throw missing(key) }
+            return fallback
+        }
+        guard let text = value.string else { throw bad(key, "\(value.text()) is not a string") }
+        return text
+    }
+
+    // MARK: What all families share
+
+    /// The family's name: "llama", "gpt2", ...
+    package func modelType() throws -> String { try string("model_type") }
+
+    /// "LlamaForCausalLM" and the like; may be absent.
+    package var architectures: [String] { (self["architectures"]?.array ?? []).compactMap(\.string) }
+
+    /// Ids that end a text: `eos_token_id`, one or a list.
+    package var eosIDs: [Int32] { ModelConfig.ids(self["eos_token_id"]) }
+
+    package var bosID: Int32? { ModelConfig.ids(self["bos_token_id"]).first }
+
+    package var padID: Int32? { ModelConfig.ids(self["pad_token_id"]).first }
+
+    /// `dtype` (transformers 5) or `torch_dtype`.
+    package var dtypeName: String? {
+        (self["dtype"] ?? self["torch_dtype"])?.string.map { name in
+            name.hasPrefix("torch.") ? String(name.dropFirst(6)) : name
+        }
+    }
+
+    /// Standard deviation of new weights.
+    package func initializerRange() throws -> Double { try number("initializer_range", default: 0.02) }
+
+    static func ids(_ value: JSON?) -> [Int32] {
+        guard let value else { return [] }
+        let all = value.array ?? [value]
+        return all.compactMap { $0.int.flatMap { Int32(exactly: $0) } }
+    }
+
+    /// The rotary settings: `rope_parameters` (5), or `rope_theta` and `rope_scaling` (4).
+    ///
+    /// - Throws: `KeelError` (badData) for kinds of scaling that are not supported, by name.
+    package func rope(dimensions: Int) throws -> Rope {
+        var settings = self["rope_parameters"]?.object ?? JSONObject()
+        if let scaling = self["rope_scaling"]?.object {
+            for (key, value) in scaling where settings[key] == nil { settings.append(key, value) }
+        }
+        let kind = (settings["rope_type"] ?? settings["type"])?.string ?? "default"
+        guard kind == "default" else {
+            throw unsupported("rope_type", "rotary scaling \"\(kind)\"", known: "only \"default\" is")
+        }
+        let theta: Double
+        if let value = settings["rope_theta"] {
+            guard let number = value.double, number.isFinite, number > 0 else {
+                throw bad("rope_theta", "\(value.text()) is not a positive number")
+            }
+            theta = number
+        } else {
+            theta = try number("rope_theta", default: 10_000)
+            guard theta > 0 else { throw bad("rope_theta", "\(theta) is not a positive number") }
+        }
+        return Rope(theta: theta, dimensions: dimensions)
+    }
+
+    /// Refuses what no family of this build can do.
+    ///
+    /// - Throws: `KeelError` (badData) that names it.
+    func refuseUnsupported() throws {
+        if let quantization = self["quantization_config"] {
+            let method = quantization["quant_method"]?.string ?? "of unknown kind"
+            throw unsupported("quantization_config", "quantised weights (\(method))", known: "f32, bf16 and f16 are")
+        }
+        for key in ["num_local_experts", "num_experts", "n_routed_experts"] where (self[key]?.int ?? 0) > 0 {
+            throw unsupported(key, "a mixture of experts")
+        }
+        for key in ["is_encoder_decoder", "add_cross_attention"] where self[key]?.bool == true {
+            throw unsupported(key, "cross attention")
+        }
+        for name in architectures where !name.hasSuffix("ForCausalLM") && !name.hasSuffix("LMHeadModel") {
+            // A bare "LlamaModel" has the same tensors, without a head; the weights tell.
+            guard name.hasSuffix("Model") else {
+                throw unsupported("architectures", "\(name)", known: "causal language models are")
+            }
+        }
+    }
+
+    // MARK: Errors
+
+    package func missing(_ key: String) -> KeelError {
+        KeelError(
+            "model", "config.json has no \"\(key)\"", at: path, fix: "get the model's config.json again",
+            code: .badData)
+    }
+
+    package func bad(_ key: String, _ what: String) -> KeelError {
+        KeelError("model", what, at: "\(path), key \(key)", code: .badData)
+    }
+
+    package func unsupported(_ key: String, _ what: String, known: String? = nil) -> KeelError {
+        KeelError(
+            "model", "\(what): not supported" + (known.map { "; \($0)" } ?? ""), at: "\(path), key \(key)",
+            code: .badData)
+    }
+}

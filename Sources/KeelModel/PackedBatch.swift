@@ -1,0 +1,75 @@
+import KeelCore
+import KeelTensor
+
+/// Sequences laid end to end without padding, and which of their tokens are scored.
+package struct PackedBatch: Sendable {
+    /// `[rows]`
+    package var ids: [Int32]
+    /// `[rows]`: distance from the start of the token's own sequence.
+    package var positions: [Int32]
+    /// Who sees whom.
+    package var layout: AttentionLayout
+    /// `[n]`: the row whose state predicts target number i.
+    package var scored: [Int32]
+    /// `[n]`: the ids to be predicted.
+    package var targets: [Int32]
+
+    package init(
+        ids: [Int32], positions: [Int32], layout: AttentionLayout, scored: [Int32], targets: [Int32]
+    ) {
+        precondition(
+            ids.count == positions.count && scored.count == targets.count,
+            "\(ids.count) ids, \(positions.count) positions; \(scored.count) scored, \(targets.count) targets")
+        self.ids = ids
+        self.positions = positions
+        self.layout = layout
+        self.scored = scored
+        self.targets = targets
+    }
+
+    /// The same from plain arrays.
+    ///
+    /// - Parameter spans: rows that see the same keys: all of the earlier ranges, the last one causally.
+    package init(
+        ids: [Int32], positions: [Int32], spans: [(queries: Range<Int>, keys: [Range<Int>])],
+        scored: [Int32], targets: [Int32]
+    ) {
+        self.init(
+            ids: ids, positions: positions,
+            layout: AttentionLayout(spans: spans.map { .init(queries: $0.queries, keys: $0.keys) }),
+            scored: scored, targets: targets)
+    }
+
+    /// Whole sequences side by side; of each, the targets from `promptLengths` on are scored.
+    ///
+    /// - Parameter promptLengths: at least 1 is used: nothing predicts the first id.
+    package init(sequences: [[Int32]], promptLengths: [Int]) {
+        precondition(sequences.count == promptLengths.count, "\(promptLengths.count) prompt lengths")
+        var ids: [Int32] = []
+        var positions: [Int32] = []
+        var spans: [(queries: Range<Int>, keys: [Range<Int>])] = []
+        var scored: [Int32] = []
+        var targets: [Int32] = []
+        for (sequence, length) in zip(sequences, promptLengths) {
+            let start = ids.count
+            ids += sequence
+            positions += (0..<Int32(sequence.count))
+            if !sequence.isEmpty { spans.append((start..<ids.count, [start..<ids.count])) }
+            for t in max(1, length)..<max(1, length, sequence.count) {
+                scored.append(Int32(start + t - 1))
+                targets.append(sequence[t])
+            }
+        }
+        self.init(ids: ids, positions: positions, spans: spans, scored: scored, targets: targets)
+    }
+}
+
+/// Log-probabilities of a batch's targets and what comes with them.
+package struct Scores {
+    /// `[n]` f32 (f64 under f64): log p(target), differentiable where the tape records.
+    package var logprobs: Tensor
+    /// `[n]` in nats, when asked for.
+    package var entropy: Tensor?
+    /// Whether the target was the likeliest token, when asked for.
+    package var correct: [Bool]?
+}
