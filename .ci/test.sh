@@ -7,6 +7,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 swift=${SWIFT:-swift}
+export KEEL_STRICT=1 # warnings are errors; in all commands, or the next one would build anew
 build=.build-test
 logs=$build/logs
 only=" $* "
@@ -57,8 +58,8 @@ tests() {
 }
 
 compile() {
-    KEEL_STRICT=1 "$swift" build -c release --build-tests --scratch-path $build \
-        --explicit-target-dependency-import-check error
+    local options=(-c release --scratch-path $build --explicit-target-dependency-import-check error)
+    "$swift" build "${options[@]}" && "$swift" build --build-tests "${options[@]}"
 }
 
 # The samples' configs, with their rewards and start model made first.

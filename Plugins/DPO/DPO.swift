@@ -10,7 +10,8 @@ import KeelPlugin
 /// both responses receive gradient. Rewards are reported against the reference, whatever the loss reads.
 struct DPO: Objective {
     static let name = "dpo"
-    static let help = "Direct preference optimization: sigmoid, robust, IPO, hinge and further losses of a pair."
+    static let help =
+        "Direct preference optimization: sigmoid, robust, IPO, hinge and further losses of a pair."
     static let needs: Needs = [.pairs, .seqLogprobs, .refSeqLogprobs, .mask]
 
     @Param("beta", 0.0..., "Strength of the pull towards the reference policy.")
@@ -22,7 +23,9 @@ struct DPO: Objective {
     @Param("loss_weights", "One weight for each loss of loss_type; empty: all 1.")
     var lossWeights: [Double] = []
 
-    @Param("label_smoothing", 0.0...0.5, "Probability that the label of a pair is wrong (cDPO, robust, exo_pair).")
+    @Param(
+        "label_smoothing", 0.0...0.5,
+        "Probability that the label of a pair is wrong (cDPO, robust, exo_pair).")
     var labelSmoothing = 0.0
 
     @Param("length_normalized", "Log-ratios per token instead of per response; null: only for ipo.")
@@ -31,7 +34,9 @@ struct DPO: Objective {
     @Param("reference_free", "Leaves the reference out of the loss.")
     var referenceFree = false
 
-    @Param("ld_alpha", 0.0...1.0, "Weight of the tokens beyond the shorter response's length; 0: off (LD-DPO).")
+    @Param(
+        "ld_alpha", 0.0...1.0,
+        "Weight of the tokens beyond the shorter response's length; 0: off (LD-DPO).")
     var ldAlpha = 0.0
 
     @Param("f_divergence", "The divergence from the reference that the implied reward belongs to.")
@@ -48,16 +53,20 @@ struct DPO: Objective {
             return loss
         }
         guard !losses.isEmpty, lossWeights.isEmpty || lossWeights.count == losses.count else {
-            throw PluginError(.invalid, "\(lossWeights.count) loss_weights for loss_type \"\(lossType)\"")
+            throw PluginError(
+                .invalid, "\(lossWeights.count) loss_weights for loss_type \"\(lossType)\"")
         }
         if losses.contains(.robust), labelSmoothing >= 0.5 {
-            throw PluginError(.invalid, "loss_type robust divides by 1 - 2 label_smoothing: below 0.5, please")
+            throw PluginError(
+                .invalid, "loss_type robust divides by 1 - 2 label_smoothing: below 0.5, please")
         }
         if losses.contains(.exoPair), labelSmoothing <= 0 {
             throw PluginError(.invalid, "loss_type exo_pair needs label_smoothing above 0")
         }
         if ldAlpha > 0 {
-            for side in ["chosen.", "rejected."] { ["logprobs", "ref_logprobs"].forEach { call.need(side + $0) } }
+            for side in ["chosen.", "rejected."] {
+                ["logprobs", "ref_logprobs"].forEach { call.need(side + $0) }
+            }
         }
     }
 
@@ -66,7 +75,8 @@ struct DPO: Objective {
         let rejected = side(pairs.rejected, other: pairs.chosen)
         report(pairs, chosen, rejected)
 
-        let terms = zip(losses, lossWeights.isEmpty ? losses.map { _ in 1 } : lossWeights).map { loss, weight in
+        let terms = zip(losses, lossWeights.isEmpty ? losses.map { _ in 1 } : lossWeights).map {
+            loss, weight in
             let perToken = lengthNormalized ?? (loss == .ipo)
             let pair = PairScores(
                 beta: beta, smoothing: labelSmoothing, chosen: score(chosen, perToken: perToken),
@@ -87,7 +97,8 @@ struct DPO: Objective {
         let beyond = rows.mask.cumulativeSum() - shared > 0  // [batch, time]
         let weights = 1 - (1 - ldAlpha) * beyond
         return Side(
-            policy: maskedSum(rows.logprobs * weights, rows.mask), ref: maskedSum(rows.refLogprobs * weights, rows.mask),
+            policy: maskedSum(rows.logprobs * weights, rows.mask),
+            ref: maskedSum(rows.refLogprobs * weights, rows.mask),
             length: length)
     }
 

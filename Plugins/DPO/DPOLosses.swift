@@ -71,7 +71,8 @@ extension PairScores {
             let logistic = -logSigmoid(z) * sigmoid(-20 * z)
             return logistic + exp(logSigmoid(20 * z) - z)  // σ(z/τ) e^-z without overflow
         case .exoPair:  // Ji et al. 2024: KL from the model's preference to the smoothed label
-            return sigmoid(z) * (logSigmoid(z) - Glibc.log1p(-eps)) + sigmoid(-z) * (logSigmoid(-z) - Glibc.log(eps))
+            return sigmoid(z) * (logSigmoid(z) - Glibc.log1p(-eps)) + sigmoid(-z)
+                * (logSigmoid(-z) - Glibc.log(eps))
         case .aot:  // Melnyk et al. 2024: quantiles of the log-ratios, within the micro-batch
             let policy = (sides.chosen.policy - sides.rejected.policy).sorted(axis: 0)
             let ref = (sides.chosen.ref - sides.rejected.ref).sorted(axis: 0)
@@ -84,7 +85,7 @@ extension PairScores {
     }
 }
 
-/// The f-divergence whose optimal policy the implied reward inverts (Wang et al. 2024, arXiv:2309.16240).
+/// The f-divergence that the implied reward belongs to (Wang et al., arXiv:2309.16240).
 enum FDivergence: String, CaseIterable {
     case reverseKL = "reverse_kl"
     case forwardKL = "forward_kl"

@@ -9,8 +9,10 @@ static size_t count(keel_str s, int unit) {
     for (size_t i = 0; i < s.n; i++) {
         unsigned char byte = (unsigned char)s.p[i];
         int space = byte == ' ' || (byte >= '\t' && byte <= '\r');
-        if (unit == 1) n += (byte & 0xC0) != 0x80;
-        if (unit == 2) n += !space && !inside;
+        if (unit == 1)
+            n += (byte & 0xC0) != 0x80;
+        if (unit == 2)
+            n += !space && !inside;
         inside = !space;
     }
     return unit == 0 ? s.n : n;
@@ -28,9 +30,10 @@ static keel_status score(void *self, keel_call *c, size_t n, float *out) {
 }
 
 static const keel_component length = KEEL_REWARD(
-    .name = "length", .help = "1 for a response of the wanted length, less otherwise.",
-    KEEL_PARAMS(KEEL_PARAM_I64("target", 200, 1, 1e6, "The wanted length."),
-                KEEL_PARAM_ENUM("unit", "bytes", "What is counted.", "bytes", "characters", "words")),
-    .flags = KEEL_PARALLEL, .score = score);
+        .name = "length", .help = "1 for a response of the wanted length, less otherwise.",
+        KEEL_PARAMS(
+            KEEL_PARAM_I64("target", 200, 1, 1e6, "The wanted length."),
+            KEEL_PARAM_ENUM("unit", "bytes", "What is counted.", "bytes", "characters", "words")),
+        .flags = KEEL_PARALLEL, .score = score);
 
 KEEL_PLUGIN("keel.length", "1.0.0", &length)

@@ -22,7 +22,8 @@ struct Lexicon: Reward {
         wanted = Set(words.map { $0.lowercased() })
         unwanted = Set(avoid.map { $0.lowercased() })
         if wanted.isEmpty && unwanted.isEmpty {
-            throw PluginError(.invalid, "words and avoid are both empty: every response would score 0")
+            throw PluginError(
+                .invalid, "words and avoid are both empty: every response would score 0")
         }
     }
 

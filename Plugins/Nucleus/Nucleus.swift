@@ -8,7 +8,9 @@ struct Nucleus: TokenSampler {
     static let name = "nucleus"
     static let help = "Draws from the likeliest tokens: top-k, top-p, min-p, typical, penalties."
 
-    @Param("repetition_penalty", 0.01...100, "Divides positive logits of tokens already there, multiplies negative; 1: off.")
+    @Param(
+        "repetition_penalty", 0.01...100,
+        "Divides positive logits of tokens already there, multiplies negative; 1: off.")
     var repetitionPenalty = 1.0
 
     @Param("no_repeat_ngram_size", 0..., "No n-gram of this many tokens appears twice; 0: off.")
@@ -23,10 +25,14 @@ struct Nucleus: TokenSampler {
     @Param("min_p", 0.0...1, "Only tokens at least this likely, relative to the likeliest; 0: off.")
     var minP = 0.0
 
-    @Param("typical_p", 0.0...1, "Tokens of typical surprise with this mass (Meister et al. 2023); 1: off.")
+    @Param(
+        "typical_p", 0.0...1,
+        "Tokens of typical surprise with this mass (Meister et al. 2023); 1: off.")
     var typicalP = 1.0
 
-    @Param("epsilon_cutoff", 0.0...1, "Only tokens of at least this probability (Hewitt et al. 2022); 0: off.")
+    @Param(
+        "epsilon_cutoff", 0.0...1,
+        "Only tokens of at least this probability (Hewitt et al. 2022); 0: off.")
     var epsilonCutoff = 0.0
 
     @Param("eta_cutoff", 0.0...1, "The same, lower where the distribution is flat; 0: off.")

@@ -15,13 +15,16 @@ struct RLOO: Objective, Preparing {
     static let name = "rloo"
     static let help = "REINFORCE with a leave-one-out baseline over the responses to a prompt."
     static let needs: Needs = [
-        .rollouts, .logprobs, .oldLogprobs, .mask, .rewards, .group, .optional(.refLogprobs), .optional(.entropy),
+        .rollouts, .logprobs, .oldLogprobs, .mask, .rewards, .group, .optional(.refLogprobs),
+        .optional(.entropy),
     ]
     static let gives = ["advantages"]
 
     enum ImportanceLevel: String, CaseIterable { case token, sequence }
 
-    @Param("kl_coef", 0.0..., "Weight of the KL to the reference in the reward; 0: no reference needed.")
+    @Param(
+        "kl_coef", 0.0...,
+        "Weight of the KL to the reference in the reward; 0: no reference needed.")
     var klCoef = 0.05
 
     @Param("reward_clip_range", "Bounds of the reward, [low, high]; []: none.")
@@ -30,10 +33,14 @@ struct RLOO: Objective, Preparing {
     @Param("normalize_advantages", "Divides advantages by their standard deviation over the batch.")
     var normalizeAdvantages = false
 
-    @Param("importance_level", "The ratio to the sampling policy: of each token, or of the whole response.")
+    @Param(
+        "importance_level",
+        "The ratio to the sampling policy: of each token, or of the whole response.")
     var importanceLevel = ImportanceLevel.token
 
-    @Param("clip_range", 0.0..., "How far the ratio may fall below 1; with clip_range_high 0: no clip.")
+    @Param(
+        "clip_range", 0.0..., "How far the ratio may fall below 1; with clip_range_high 0: no clip."
+    )
     var clipRange = 0.2
 
     @Param("clip_range_high", (-1.0)..., "How far the ratio may rise above 1; -1: clip_range.")
@@ -42,7 +49,10 @@ struct RLOO: Objective, Preparing {
     func setup(_ call: Call) throws {
         if klCoef > 0 { call.need("ref_logprobs") }
         if importanceLevel == .sequence { call.need("old_seq_logprobs") }
-        guard rewardClipRange.isEmpty || rewardClipRange.count == 2 && rewardClipRange[0] < rewardClipRange[1] else {
+        guard
+            rewardClipRange.isEmpty
+                || rewardClipRange.count == 2 && rewardClipRange[0] < rewardClipRange[1]
+        else {
             throw PluginError(.invalid, "reward_clip_range is \(rewardClipRange), not [low, high]")
         }
     }
@@ -51,12 +61,15 @@ struct RLOO: Objective, Preparing {
         let rewards = try columns("rewards").values  // [batch]
         let group = try columns("group").values
         guard rewards.count < 2 || Set(group).count < group.count else {
-            throw PluginError(.invalid, "rloo compares responses to one prompt, but every prompt has one: num_generations")
+            throw PluginError(
+                .invalid,
+                "rloo compares responses to one prompt, but every prompt has one: num_generations")
         }
         var kl: [Double]?
         if klCoef > 0 || columns.has("ref_logprobs") {
             kl = sequenceKL(
-                try columns("old_logprobs"), try columns("ref_logprobs"), mask: try columns("mask"), estimator: .k1)
+                try columns("old_logprobs"), try columns("ref_logprobs"), mask: try columns("mask"),
+                estimator: .k1)
         }
         let advantages = groupAdvantages(
             rewards: rewards, group: group, sequenceKL: kl, klCoef: klCoef,
@@ -82,11 +95,13 @@ struct RLOO: Objective, Preparing {
         switch importanceLevel {
         case .token:
             surrogate = clippedSurrogate(
-                ratio: importanceRatio(rows.logprobs, rows.oldLogprobs), advantages: rows.advantages.asColumn(),
+                ratio: importanceRatio(rows.logprobs, rows.oldLogprobs),
+                advantages: rows.advantages.asColumn(),
                 low: clipRange, high: high)  // [batch, time]
         case .sequence:
             surrogate = clippedSurrogate(
-                ratio: importanceRatio(rows.seqLogprobs, rows.oldSeqLogprobs), advantages: rows.advantages,
+                ratio: importanceRatio(rows.seqLogprobs, rows.oldSeqLogprobs),
+                advantages: rows.advantages,
                 low: clipRange, high: high)  // [batch]
         }
         rows.metric("clip_ratio/low_mean", surrogate.low)

@@ -10,4 +10,6 @@ struct Sequential: DataSampler {
 
 /// What the host asks for when it loads the plugin.
 @c(keel_plugin_v1)
-public func entry() -> UnsafePointer<keel_plugin>? { plugin("keel.sequential", "1.0.0", Sequential.self) }
+public func entry() -> UnsafePointer<keel_plugin>? {
+    plugin("keel.sequential", "1.0.0", Sequential.self)
+}

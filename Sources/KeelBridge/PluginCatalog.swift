@@ -32,21 +32,25 @@ package final class PluginCatalog: Sendable {
     private let scan = Mutex<Scan?>(nil)
 
     /// - Parameters:
-    ///   - searchPaths: the folders to search, the first ones first.
+    ///   - searchPaths: folders of `--plugin-path`, searched before all others.
+    ///   - useDefaults: adds KEEL_PLUGIN_PATH, the user's folder, and Keel's own: beside the executable,
+    ///     `../lib/keel/plugins` from there, then the system's.
     ///   - cacheFolder: where descriptions are remembered; nil = the user's cache folder.
-    package init(searchPaths: [String], cacheFolder: String? = nil) {
-        let beside = Files.parent(Files.executable)
-        let own = Files.absolute(Files.join(beside, "../lib/keel/plugins"))
-        let system = ["/usr/local/lib/keel/plugins", "/usr/lib/keel/plugins"]
-        let folders = searchPaths.map(Files.absolute).map { path in
-            Folder(
-                path: path, isBuiltIn: path == beside || path == own || system.contains(path),
-                prefix: path == beside ? "libkeel-" : "")
+    package init(searchPaths: [String] = [], useDefaults: Bool = true, cacheFolder: String? = nil) {
+        var folders = searchPaths.map { Folder(path: Files.absolute($0), isBuiltIn: false) }
+        if useDefaults {
+            for path in (Files.environment("KEEL_PLUGIN_PATH") ?? "").split(separator: ":") {
+                folders.append(Folder(path: Files.absolute(String(path)), isBuiltIn: false))
+            }
+            let user = Files.join(Files.userFolder("XDG_DATA_HOME", ".local/share"), "plugins")
+            folders.append(Folder(path: user, isBuiltIn: false))
+            let beside = Files.parent(Files.executable)
+            folders.append(Folder(path: beside, isBuiltIn: true, prefix: "libkeel-"))
+            for path in [Files.join(beside, "../lib/keel/plugins"), "/usr/local/lib/keel/plugins", "/usr/lib/keel/plugins"] {
+                folders.append(Folder(path: Files.absolute(path), isBuiltIn: true))
+            }
         }
-        // Keel's own plugins come from where this executable lies, not from another installation.
-        let near = folders.filter { $0.path == beside || $0.path == own }
-        let far = folders.filter { system.contains($0.path) && $0.path != own }
-        self.folders = folders.filter { !$0.isBuiltIn } + near + far
+        self.folders = folders
         cachePath = Files.join(cacheFolder ?? Files.userFolder("XDG_CACHE_HOME", ".cache"), "plugins.json")
     }
 

@@ -1,6 +1,7 @@
 import KeelCore
 
-/// A data file whose every row has been checked; texts are read from the mapped file when asked for.
+/// A data file whose every row has been checked; texts are read from the mapped file when asked
+/// for.
 package final class Dataset: Sendable {
     /// Errors reported for one file.
     package static let errorLimit = 20
@@ -22,10 +23,14 @@ package final class Dataset: Sendable {
     /// A text that differs when the same file would give other texts, for cache keys.
     var conversionKey: String {
         let renames = columns.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
-        return "\(found.rawValue)>\(kind.rawValue) \(JSON.array(renames.map { .string($0) }).text())"
+        return
+            "\(found.rawValue)>\(kind.rawValue) \(JSON.array(renames.map { .string($0) }).text())"
     }
 
-    private init(_ reader: JSONLReader, columns: [String: String], found: RowKind, kind: RowKind, notes: [String]) {
+    private init(
+        _ reader: JSONLReader, columns: [String: String], found: RowKind, kind: RowKind,
+        notes: [String]
+    ) {
         self.reader = reader
         self.columns = columns
         self.found = found
@@ -35,7 +40,8 @@ package final class Dataset: Sendable {
 
     /// Reads and checks a JSONL file.
     ///
-    /// Rows of another kind than wanted are converted when that loses nothing that is trained: pairs
+    /// Rows of another kind than wanted are converted when that loses nothing that is trained:
+    /// pairs
     /// become prompts with the chosen answer, rows with an answer become prompts. The notes say so.
     ///
     /// - Parameters:
@@ -43,7 +49,9 @@ package final class Dataset: Sendable {
     ///   - columns: Keel's field name to the field's name in the file.
     /// - Throws: `KeelError` or `KeelErrors` (badData; noInput for a missing file): up to
     ///   `errorLimit` bad rows, each with file and line.
-    package static func load(path: String, wanted: RowKind, columns: [String: String] = [:]) throws -> Dataset {
+    package static func load(
+        path: String, wanted: RowKind, columns: [String: String] = [:]
+    ) throws -> Dataset {
         let reader = try JSONLReader(path)
         var found: RowKind?
         var errors: [KeelError] = []
@@ -67,7 +75,8 @@ package final class Dataset: Sendable {
         if bad > errors.count, let last = errors.popLast() {
             errors.append(
                 KeelError(
-                    "data", "\(last.what) (and \(bad - errors.count - 1) more bad rows)", at: last.at, fix: last.fix,
+                    "data", "\(last.what) (and \(bad - errors.count - 1) more bad rows)",
+                    at: last.at, fix: last.fix,
                     code: .badData))
         }
         try KeelErrors(errors).throwIfAny()
@@ -97,7 +106,9 @@ package final class Dataset: Sendable {
 
     // MARK: Reading rows
 
-    private static func row(_ index: Int, of reader: JSONLReader, _ columns: [String: String]) throws -> Row {
+    private static func row(
+        _ index: Int, of reader: JSONLReader, _ columns: [String: String]
+    ) throws -> Row {
         let json = try reader.json(index)
         guard let object = json.object else {
             throw KeelError(
@@ -112,7 +123,8 @@ package final class Dataset: Sendable {
         case .text: return RowTexts(prompt: nil, completions: [try row.text("text")])
         case .prompt: return RowTexts(prompt: try row.text("prompt"), completions: [])
         case .promptCompletion:
-            return RowTexts(prompt: try row.text("prompt"), completions: [try row.text("completion")])
+            return RowTexts(
+                prompt: try row.text("prompt"), completions: [try row.text("completion")])
         case .preference:
             let (chosen, rejected) = (try row.text("chosen"), try row.text("rejected"))
             return row.has("prompt")
@@ -123,10 +135,12 @@ package final class Dataset: Sendable {
 
     /// The kind of the first row, if rows of that kind can serve.
     private static func kind(of row: Row, wanted: RowKind) throws -> RowKind {
-        for field in ["messages", "conversations", "images"] where row.has(field) && RowKind(fieldsOf: row) == nil {
+        for field in ["messages", "conversations", "images"]
+        where row.has(field) && RowKind(fieldsOf: row) == nil {
             throw row.error(
                 "the row holds \"\(field)\"; this build reads plain text only",
-                fix: "render the messages with the model's chat template and store them as \"text\"")
+                fix: "render the messages with the model's chat template and store them as \"text\""
+            )
         }
         guard let kind = RowKind(fieldsOf: row) else { throw row.missing(wanted.fields.needed[0]) }
         let serving: [RowKind] =
@@ -137,7 +151,8 @@ package final class Dataset: Sendable {
             case .preference: [.preference]
             }
         guard serving.contains(kind) else {
-            throw row.missing(wanted.fields.needed.first { !row.has($0) } ?? wanted.fields.needed[0])
+            throw row.missing(
+                wanted.fields.needed.first { !row.has($0) } ?? wanted.fields.needed[0])
         }
         return kind
     }
@@ -145,9 +160,14 @@ package final class Dataset: Sendable {
     private static func converted(_ found: RowKind, to wanted: RowKind) -> (RowKind, [String]) {
         switch (found, wanted) {
         case (.preference, .text), (.preference, .promptCompletion):
-            return (.promptCompletion, ["pairs are used as prompts with the chosen answer; the rejected one is left out"])
+            return (
+                .promptCompletion,
+                ["pairs are used as prompts with the chosen answer; the rejected one is left out"]
+            )
         case (.preference, .prompt), (.promptCompletion, .prompt):
-            return (.prompt, ["only the prompts of the rows are used; answers stay visible to rewards"])
+            return (
+                .prompt, ["only the prompts of the rows are used; answers stay visible to rewards"]
+            )
         default: return (found, [])
         }
     }

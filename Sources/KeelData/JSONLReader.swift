@@ -27,7 +27,8 @@ package final class JSONLReader: Sendable {
         contentHash = withExtendedLifetime(file) {
             let bytes = file.bytes
             // A byte order mark is no part of the first row.
-            var start = bytes.count >= 3 && bytes[0] == 0xEF && bytes[1] == 0xBB && bytes[2] == 0xBF ? 3 : 0
+            var start =
+                bytes.count >= 3 && bytes[0] == 0xEF && bytes[1] == 0xBB && bytes[2] == 0xBF ? 3 : 0
             var line = 1
             var isBlank = true
             for at in start..<(bytes.count + 1) {
@@ -48,7 +49,9 @@ package final class JSONLReader: Sendable {
         }
         guard !ranges.isEmpty else {
             throw KeelError(
-                "data", file.count == 0 ? "the data file is empty" : "the data file has only blank lines", at: path,
+                "data",
+                file.count == 0 ? "the data file is empty" : "the data file has only blank lines",
+                at: path,
                 fix: "give a file with one JSON object per line", code: .badData)
         }
         self.ranges = ranges
@@ -72,7 +75,8 @@ package final class JSONLReader: Sendable {
         } catch let error as KeelError {
             // The parser counts lines from the row's own first one.
             let column = error.at?.split(separator: ":").last ?? "1"
-            throw KeelError("data", error.what, at: "\(place(row)):\(column)", fix: error.fix, code: .badData)
+            throw KeelError(
+                "data", error.what, at: "\(place(row)):\(column)", fix: error.fix, code: .badData)
         }
     }
 }

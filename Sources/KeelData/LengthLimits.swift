@@ -10,7 +10,8 @@ package struct LengthLimits: Sendable, Equatable {
     package var appendEOS: Bool
 
     package init(
-        maxLength: Int? = nil, maxPromptLength: Int? = nil, maxCompletionLength: Int? = nil, appendEOS: Bool = true
+        maxLength: Int? = nil, maxPromptLength: Int? = nil, maxCompletionLength: Int? = nil,
+        appendEOS: Bool = true
     ) {
         self.maxLength = maxLength
         self.maxPromptLength = maxPromptLength
@@ -20,7 +21,9 @@ package struct LengthLimits: Sendable, Equatable {
 
     /// A text that differs when the limits do, for cache keys.
     var key: String {
-        let parts = [maxLength, maxPromptLength, maxCompletionLength].map { $0.map(String.init) ?? "-" }
+        let parts = [maxLength, maxPromptLength, maxCompletionLength].map {
+            $0.map(String.init) ?? "-"
+        }
         return parts.joined(separator: "/") + (appendEOS ? "/eos" : "/open")
     }
 }

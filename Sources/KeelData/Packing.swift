@@ -1,6 +1,7 @@
 /// Rows laid end to end without padding, each prompt once.
 ///
-/// The completions of a row are branches: they see their prompt and themselves, never each other, so
+/// The completions of a row are branches: they see their prompt and themselves, never each other,
+/// so
 /// the result is the same as for separate sequences. The last token of a branch is a target only;
 /// nothing depends on its own state, which is therefore not computed.
 ///
@@ -12,14 +13,14 @@ package struct Packing: Sendable, Equatable {
         package var keys: [Range<Int>]
     }
 
-    /// `[tokens]`
+    /// The packed tokens, `[tokens]`.
     package var ids: [Int32] = []
-    /// `[tokens]`: distance from the start of the token's own sequence.
+    /// Distance from the start of the token's own sequence, `[tokens]`.
     package var positions: [Int32] = []
     package var spans: [Span] = []
-    /// `[targets]`: the packed token whose state predicts the target.
+    /// The packed token whose state predicts the target, `[targets]`.
     package var scored: [Int32] = []
-    /// `[targets]`: the ids to be predicted.
+    /// The ids to be predicted, `[targets]`.
     package var targets: [Int32] = []
     /// The range of targets of every completion, in the order of rows and sides.
     package var completions: [Range<Int>] = []

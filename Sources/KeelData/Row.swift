@@ -58,21 +58,27 @@ struct Row {
                 "\"\(name)\" is a list of messages; this build reads plain text only",
                 fix: "render the messages with the model's chat template and store the text")
         }
-        throw error("\"\(name)\" must be a string, found \(value.kind)", fix: "write the text of \"\(name)\" as a string")
+        throw error(
+            "\"\(name)\" must be a string, found \(value.kind)",
+            fix: "write the text of \"\(name)\" as a string")
     }
 
     /// The error for a field that is not there.
     func missing(_ field: String) -> KeelError {
         let name = name(field)
-        let found = json.keys.isEmpty ? "no fields" : json.keys.map { "\"\($0)\"" }.joined(separator: ", ")
-        let taken = Set(["prompt", "completion", "chosen", "rejected", "text"].map(self.name)).subtracting([name])
+        let found =
+            json.keys.isEmpty ? "no fields" : json.keys.map { "\"\($0)\"" }.joined(separator: ", ")
+        let taken = Set(["prompt", "completion", "chosen", "rejected", "text"].map(self.name))
+            .subtracting([name])
         let fix: String
         if json[name]?.isNull ?? false {
             fix = "give \"\(name)\" a text, or remove the row"
         } else if let near = nearest(name, among: json.keys.filter { !taken.contains($0) }) {
-            fix = "rename \"\(near)\" to \"\(name)\", or set \"columns\": {\"\(field)\": \"\(near)\"} in \"data\""
+            fix =
+                "rename \"\(near)\" to \"\(name)\", or set \"columns\": {\"\(field)\": \"\(near)\"} in \"data\""
         } else {
-            fix = "add \"\(name)\", or name the field that holds it: \"columns\": {\"\(field)\": \"...\"} in \"data\""
+            fix =
+                "add \"\(name)\", or name the field that holds it: \"columns\": {\"\(field)\": \"...\"} in \"data\""
         }
         return error("the row has no \"\(name)\"; found \(found)", fix: fix)
     }
@@ -101,13 +107,19 @@ package struct RowTexts: Sendable, Equatable {
         let limit = min(a.count, b.count)
         var common = 0
         while common < limit, a[common] == b[common] { common += 1 }
-        // When one is the beginning of the other, the last shared character goes to the answers, so that none is empty.
-        if common == limit { common = max(0, limit - 1) } else if common > 0, a[common - 1] == " " { common -= 1 }
+        // When one is the beginning of the other, the last shared character goes to the answers, so
+        // that none is empty.
+        if common == limit {
+            common = max(0, limit - 1)
+        } else if common > 0, a[common - 1] == " " {
+            common -= 1
+        }
         func text(_ part: ArraySlice<Unicode.Scalar>) -> String {
             var text = String.UnicodeScalarView()
             text.append(contentsOf: part)
             return String(text)
         }
-        return RowTexts(prompt: text(a[..<common]), completions: [text(a[common...]), text(b[common...])])
+        return RowTexts(
+            prompt: text(a[..<common]), completions: [text(a[common...]), text(b[common...])])
     }
 }

@@ -3,7 +3,8 @@ import KeelText
 
 /// Turns the texts of a row into tokens, as TRL does.
 ///
-/// The prompt alone and the prompt with each answer (and EOS) are encoded as whole texts; what all of
+/// The prompt alone and the prompt with each answer (and EOS) are encoded as whole texts; what all
+/// of
 /// them begin with is the prompt, what follows is the answer. A token that reaches over the end of
 /// the prompt so belongs to the answer, and nothing is trained twice.
 struct RowTokenizer: Sendable {
@@ -42,7 +43,9 @@ struct RowTokenizer: Sendable {
         var start = try tokenizer.ids(prompt)[...]
         try refuseDoubledStart(start, place)
         if kind == .prompt {
-            if start.count > 1, start.last == tokenizer.eosID, !prompt.hasSuffix(eosText ?? "\0") { start.removeLast() }
+            if start.count > 1, start.last == tokenizer.eosID, !prompt.hasSuffix(eosText ?? "\0") {
+                start.removeLast()
+            }
             return prompts(index, start)
         }
         let sides = try texts.completions.map { try encode(prompt + $0, place) }
@@ -61,17 +64,23 @@ struct RowTokenizer: Sendable {
         var ids = try tokenizer.ids(text.hasSuffix(eosText) ? text : text + eosText)
         try refuseDoubledStart(ids[...], place)
         // A tokenizer that ends texts with EOS by itself makes a second one.
-        if ids.count > 1, ids.suffix(2).allSatisfy({ $0 == eos }), !text.hasSuffix(eosText + eosText) { ids.removeLast() }
+        if ids.count > 1, ids.suffix(2).allSatisfy({ $0 == eos }),
+            !text.hasSuffix(eosText + eosText)
+        {
+            ids.removeLast()
+        }
         if ids.last != eos { ids.append(eos) }
         return ids
     }
 
     private func refuseDoubledStart(_ ids: ArraySlice<Int32>, _ place: String) throws {
-        guard let bos = tokenizer.bosID, bos != tokenizer.eosID, ids.count > 1, ids.prefix(2).allSatisfy({ $0 == bos })
+        guard let bos = tokenizer.bosID, bos != tokenizer.eosID, ids.count > 1,
+            ids.prefix(2).allSatisfy({ $0 == bos })
         else { return }
         let text = tokenizer.text(of: bos) ?? "BOS"
         throw KeelError(
-            "data", "the text begins with \"\(text)\", and the tokenizer puts another in front", at: place,
+            "data", "the text begins with \"\(text)\", and the tokenizer puts another in front",
+            at: place,
             fix: "remove \"\(text)\" from the start of the text", code: .badData)
     }
 
@@ -90,17 +99,25 @@ struct RowTokenizer: Sendable {
         let kept = shortened(prompt)
         if kept.isEmpty { return .dropped(.emptyPrompt) }
         if let limit = limits.maxLength, kept.count >= limit { return .dropped(.longPrompt) }
-        return .kept(TokenizedRow(index: index, prompt: Array(kept), completions: []), isCut: kept.count < prompt.count)
+        return .kept(
+            TokenizedRow(index: index, prompt: Array(kept), completions: []),
+            isCut: kept.count < prompt.count)
     }
 
-    private func cut(_ index: Int, _ prompt: ArraySlice<Int32>, _ sides: [ArraySlice<Int32>]) -> Outcome {
+    private func cut(
+        _ index: Int, _ prompt: ArraySlice<Int32>, _ sides: [ArraySlice<Int32>]
+    ) -> Outcome {
         let kept = shortened(prompt)
-        if kept.isEmpty { return .dropped(sides.allSatisfy(\.isEmpty) ? .emptyAnswer : .emptyPrompt) }
+        if kept.isEmpty {
+            return .dropped(sides.allSatisfy(\.isEmpty) ? .emptyAnswer : .emptyPrompt)
+        }
         if let limit = limits.maxLength, kept.count >= limit { return .dropped(.longPrompt) }
-        let room = min(limits.maxLength.map { $0 - kept.count } ?? .max, limits.maxCompletionLength ?? .max)
+        let room = min(
+            limits.maxLength.map { $0 - kept.count } ?? .max, limits.maxCompletionLength ?? .max)
         let completions = sides.map { Array($0.prefix(room)) }
         if completions.contains(where: \.isEmpty) { return .dropped(.emptyAnswer) }
         let isCut = kept.count < prompt.count || sides.contains { $0.count > room }
-        return .kept(TokenizedRow(index: index, prompt: Array(kept), completions: completions), isCut: isCut)
+        return .kept(
+            TokenizedRow(index: index, prompt: Array(kept), completions: completions), isCut: isCut)
     }
 }

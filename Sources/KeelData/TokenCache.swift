@@ -1,6 +1,7 @@
 import KeelCore
 
-/// Tokenised rows on disk, one file per content key; whatever does not read back whole is made anew.
+/// Tokenised rows on disk, one file per content key; whatever does not read back whole is made
+/// anew.
 ///
 /// Little-endian 32-bit words: magic, version, the key's first 8 bytes, rows, three drop counts,
 /// truncated, then per row `index, prompt count, completions, count of each, ids`; a checksum last.
@@ -16,10 +17,15 @@ struct TokenCache {
 
     func write(_ data: TokenizedDataset) throws {
         var words: [Int32] = [TokenCache.magic, TokenCache.version] + keyWords
-        words += [data.rows.count, data.droppedLongPrompt, data.droppedEmptyAnswer, data.droppedEmptyPrompt, data.truncated]
-            .map { Int32(clamping: $0) }
+        words += [
+            data.rows.count, data.droppedLongPrompt, data.droppedEmptyAnswer,
+            data.droppedEmptyPrompt, data.truncated,
+        ]
+        .map { Int32(clamping: $0) }
         for row in data.rows {
-            words += [Int32(clamping: row.index), Int32(row.prompt.count), Int32(row.completions.count)]
+            words += [
+                Int32(clamping: row.index), Int32(row.prompt.count), Int32(row.completions.count),
+            ]
             words += row.completions.map { Int32($0.count) }
             words += row.prompt
             for completion in row.completions { words += completion }
@@ -40,36 +46,46 @@ struct TokenCache {
 
     /// The cached rows; nil when there are none or the file is not whole.
     func read(rowLimit: Int) -> TokenizedDataset? {
-        guard Files.exists(path), let bytes = try? Files.read(path), bytes.count % 4 == 0 else { return nil }
+        guard Files.exists(path), let bytes = try? Files.read(path), bytes.count % 4 == 0 else {
+            return nil
+        }
         var words = [Int32](repeating: 0, count: bytes.count / 4)
         for i in words.indices {
             let low = UInt32(bytes[4 * i]) | UInt32(bytes[4 * i + 1]) << 8
-            words[i] = Int32(bitPattern: low | UInt32(bytes[4 * i + 2]) << 16 | UInt32(bytes[4 * i + 3]) << 24)
+            words[i] = Int32(
+                bitPattern: low | UInt32(bytes[4 * i + 2]) << 16 | UInt32(bytes[4 * i + 3]) << 24)
         }
         guard words.count >= 11, words[0] == TokenCache.magic, words[1] == TokenCache.version,
-            Array(words[2..<4]) == keyWords, Array(words.suffix(2)) == TokenCache.checksum(words.dropLast(2))
+            Array(words[2..<4]) == keyWords,
+            Array(words.suffix(2)) == TokenCache.checksum(words.dropLast(2))
         else { return nil }
         var rest = WordReader(words: words.dropLast(2), at: 4)
         var data = TokenizedDataset(contentHash: key)
-        guard let rows = rest.count(), rows <= rowLimit, let long = rest.count(), let empty = rest.count(),
+        guard let rows = rest.count(), rows <= rowLimit, let long = rest.count(),
+            let empty = rest.count(),
             let bare = rest.count(), let cut = rest.count()
         else { return nil }
-        (data.droppedLongPrompt, data.droppedEmptyAnswer, data.droppedEmptyPrompt, data.truncated) = (long, empty, bare, cut)
+        (data.droppedLongPrompt, data.droppedEmptyAnswer, data.droppedEmptyPrompt, data.truncated) =
+            (long, empty, bare, cut)
         data.rows.reserveCapacity(rows)
         for _ in 0..<rows {
-            guard let index = rest.count(), index < rowLimit, let prompt = rest.count(), let sides = rest.count(), sides <= 64
+            guard let index = rest.count(), index < rowLimit, let prompt = rest.count(),
+                let sides = rest.count(), sides <= 64
             else { return nil }
             let counts = (0..<sides).compactMap { _ in rest.count() }
             guard counts.count == sides, let promptIDs = rest.take(prompt) else { return nil }
             let completions = counts.compactMap { rest.take($0) }
             guard completions.count == sides else { return nil }
-            data.rows.append(TokenizedRow(index: index, prompt: promptIDs, completions: completions))
+            data.rows.append(
+                TokenizedRow(index: index, prompt: promptIDs, completions: completions))
         }
         return rest.isAtEnd ? data : nil
     }
 
     private var keyWords: [Int32] {
-        [key.prefix(8), key.dropFirst(8).prefix(8)].map { Int32(bitPattern: UInt32($0, radix: 16) ?? 0) }
+        [key.prefix(8), key.dropFirst(8).prefix(8)].map {
+            Int32(bitPattern: UInt32($0, radix: 16) ?? 0)
+        }
     }
 
     /// 64 bits that a changed, missing or moved word changes.

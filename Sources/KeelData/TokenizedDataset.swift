@@ -27,7 +27,8 @@ package struct TokenizedDataset: Sendable, Equatable {
     ///
     /// - Parameters:
     ///   - limits: what to cut and how answers end.
-    ///   - cacheDirectory: Keel's cache folder; nil for no cache. A cache that cannot be read is made
+    ///   - cacheDirectory: Keel's cache folder; nil for no cache. A cache that cannot be read is
+    /// made
     ///     anew; one that cannot be written is a note.
     /// - Throws: `KeelError` or `KeelErrors` (badData) for rows that bring special tokens twice.
     package static func tokenize(
@@ -41,17 +42,21 @@ package struct TokenizedDataset: Sendable, Equatable {
         } else {
             result = try compute(dataset, tokenizer, limits, key)
             do { try cache?.write(result) } catch let error as KeelError {
-                result.notes.append("the tokens could not be cached: \(error.what) (\(error.at ?? ""))")
+                result.notes.append(
+                    "the tokens could not be cached: \(error.what) (\(error.at ?? ""))")
             }
         }
         result.describe(dataset, tokenizer, limits)
         return result
     }
 
-    private static func cacheKey(_ dataset: Dataset, _ tokenizer: Tokenizer, _ limits: LengthLimits) -> String {
+    private static func cacheKey(
+        _ dataset: Dataset, _ tokenizer: Tokenizer, _ limits: LengthLimits
+    ) -> String {
         let special = tokenizer.special
         let parts: [String] = [
-            "tokens", String(TokenCache.version), dataset.contentHash, dataset.conversionKey, tokenizer.contentHash,
+            "tokens", String(TokenCache.version), dataset.contentHash, dataset.conversionKey,
+            tokenizer.contentHash,
             "\(special.bos ?? -1)/\(special.eos ?? -1)", limits.key,
         ]
         return SHA256.hex(parts.joined(separator: "\n"))
@@ -71,11 +76,13 @@ package struct TokenizedDataset: Sendable, Equatable {
                 do {
                     return .success(
                         try worker.tokenize(
-                            dataset.texts(index), kind: dataset.kind, index: index, place: dataset.place(index)))
+                            dataset.texts(index), kind: dataset.kind, index: index,
+                            place: dataset.place(index)))
                 } catch let error as KeelError {
                     return .failure(error)
                 } catch {
-                    return .failure(KeelError("data", "\(error)", at: dataset.place(index), code: .badData))
+                    return .failure(
+                        KeelError("data", "\(error)", at: dataset.place(index), code: .badData))
                 }
             }
             results.withLock { $0[number] = part }
@@ -98,20 +105,29 @@ package struct TokenizedDataset: Sendable, Equatable {
         return all
     }
 
-    private mutating func describe(_ dataset: Dataset, _ tokenizer: Tokenizer, _ limits: LengthLimits) {
+    private mutating func describe(
+        _ dataset: Dataset, _ tokenizer: Tokenizer, _ limits: LengthLimits
+    ) {
         var found: [String] = []
         let limit = limits.maxLength ?? 0
         if droppedLongPrompt > 0 {
-            found.append("\(droppedLongPrompt) of \(dataset.count) rows dropped: the prompt alone has max_length (\(limit)) tokens or more")
+            found.append(
+                "\(droppedLongPrompt) of \(dataset.count) rows dropped: the prompt alone has max_length (\(limit)) tokens or more"
+            )
         }
         if droppedEmptyAnswer > 0 {
-            found.append("\(droppedEmptyAnswer) of \(dataset.count) rows dropped: no token is left to train")
+            found.append(
+                "\(droppedEmptyAnswer) of \(dataset.count) rows dropped: no token is left to train")
         }
         if droppedEmptyPrompt > 0 {
-            found.append("\(droppedEmptyPrompt) of \(dataset.count) rows dropped: no token comes before the answers")
+            found.append(
+                "\(droppedEmptyPrompt) of \(dataset.count) rows dropped: no token comes before the answers"
+            )
         }
         if truncated > 0 {
-            found.append("\(truncated) of \(dataset.count) rows cut to the length limits; a cut answer has no EOS")
+            found.append(
+                "\(truncated) of \(dataset.count) rows cut to the length limits; a cut answer has no EOS"
+            )
         }
         if limits.appendEOS, tokenizer.eosID == nil, dataset.kind != .prompt {
             found.append("the tokenizer names no EOS token: answers are trained without an end")

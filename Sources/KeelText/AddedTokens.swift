@@ -70,7 +70,9 @@ struct AddedTokenMatcher: Sendable {
             if token.isSingleWord {
                 let before = start > range.lowerBound ? scalar(before: start, text, range) : nil
                 let after = end < range.upperBound ? scalar(at: end, text, range) : nil
-                if before.map(isWordCharacter) ?? false || after.map(isWordCharacter) ?? false { continue }
+                if before.map(isWordCharacter) ?? false || after.map(isWordCharacter) ?? false {
+                    continue
+                }
             }
             if token.stripsLeft {
                 while start > range.lowerBound, let last = scalar(before: start, text, range),
@@ -81,7 +83,9 @@ struct AddedTokenMatcher: Sendable {
                 start = max(start, done)
             }
             if token.stripsRight {
-                while end < range.upperBound, let next = scalar(at: end, text, range), next.properties.isWhitespace {
+                while end < range.upperBound, let next = scalar(at: end, text, range),
+                    next.properties.isWhitespace
+                {
                     end += UTF8.width(next)
                 }
             }
@@ -101,12 +105,15 @@ struct AddedTokenMatcher: Sendable {
         }
     }
 
-    private func scalar(at start: Int, _ text: AlignedText, _ range: Range<Int>) -> Unicode.Scalar? {
+    private func scalar(at start: Int, _ text: AlignedText, _ range: Range<Int>) -> Unicode.Scalar?
+    {
         let end = min(start + AlignedText.length(text.bytes[start]), range.upperBound)
         return String(decoding: text.bytes[start..<end], as: UTF8.self).unicodeScalars.first
     }
 
-    private func scalar(before end: Int, _ text: AlignedText, _ range: Range<Int>) -> Unicode.Scalar? {
+    private func scalar(
+        before end: Int, _ text: AlignedText, _ range: Range<Int>
+    ) -> Unicode.Scalar? {
         var start = end - 1
         while start > range.lowerBound, text.bytes[start] & 0xC0 == 0x80 { start -= 1 }
         return scalar(at: start, text, range)
@@ -116,7 +123,8 @@ struct AddedTokenMatcher: Sendable {
     private func isWordCharacter(_ scalar: Unicode.Scalar) -> Bool {
         if scalar.properties.isAlphabetic || scalar.properties.isJoinControl { return true }
         switch scalar.properties.generalCategory {
-        case .nonspacingMark, .spacingMark, .enclosingMark, .decimalNumber, .connectorPunctuation: return true
+        case .nonspacingMark, .spacingMark, .enclosingMark, .decimalNumber, .connectorPunctuation:
+            return true
         default: return false
         }
     }

@@ -41,7 +41,8 @@ package struct ByteTable: Sendable {
 
     /// Adds a key and gives its number, or the number it already has.
     @discardableResult
-    package mutating func insert(_ bytes: [UInt8], _ range: Range<Int>) -> (index: Int, isNew: Bool) {
+    package mutating func insert(_ bytes: [UInt8], _ range: Range<Int>) -> (index: Int, isNew: Bool)
+    {
         let hash = ByteTable.hash(bytes, range)
         var slot = Int(hash) & mask
         while slots[slot] >= 0 {
@@ -69,7 +70,9 @@ package struct ByteTable: Sendable {
     private func equals(_ index: Int, _ bytes: [UInt8], _ range: Range<Int>) -> Bool {
         let start = index == 0 ? 0 : ends[index - 1]
         guard ends[index] - start == range.count else { return false }
-        for i in 0..<range.count where arena[start + i] != bytes[range.lowerBound + i] { return false }
+        for i in 0..<range.count where arena[start + i] != bytes[range.lowerBound + i] {
+            return false
+        }
         return true
     }
 

@@ -15,7 +15,8 @@ package protocol PreTokenizer: Sendable {
 package protocol TokenModel: Sendable {
     var vocabulary: Vocabulary { get }
     /// Appends the tokens of `bytes[range]`; never called with an empty range.
-    func tokenize(_ bytes: [UInt8], _ range: Range<Int>, _ scratch: Scratch, into tokens: inout Tokens)
+    func tokenize(
+        _ bytes: [UInt8], _ range: Range<Int>, _ scratch: Scratch, into tokens: inout Tokens)
 }
 
 /// Adds special tokens and type ids to one text or a pair.

@@ -15,7 +15,8 @@ package final class PCRE: @unchecked Sendable {
         let translated = Array(try PCRE.translate(pattern, at: place).utf8)
         var number: Int32 = 0
         var offset = 0
-        let options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_UTF_CHECK
+        let options =
+            PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_UTF_CHECK
         guard
             let code = pcre2_compile_8(translated, translated.count, options, &number, &offset, nil)
         else {
@@ -35,7 +36,9 @@ package final class PCRE: @unchecked Sendable {
     ///
     /// The pattern sees nothing outside the range. Empty matches are left out.
     /// - Throws: `KeelError` (badData) when the pattern needs more steps or memory than allowed.
-    package func matches(in bytes: [UInt8], _ range: Range<Int>, into found: inout [Range<Int>]) throws {
+    package func matches(
+        in bytes: [UInt8], _ range: Range<Int>, into found: inout [Range<Int>]
+    ) throws {
         guard let data = pcre2_match_data_create_from_pattern_8(code, nil) else {
             throw KeelError("tokenizer", "out of memory in a regular expression", code: .io)
         }
@@ -50,9 +53,13 @@ package final class PCRE: @unchecked Sendable {
                     result = match(base, subject.count, at, data, jit: false)
                 }
                 if result == PCRE2_ERROR_NOMATCH { return 0 }
-                guard result >= 0, let ends = pcre2_get_ovector_pointer_8(data) else { return result }
+                guard result >= 0, let ends = pcre2_get_ovector_pointer_8(data) else {
+                    return result
+                }
                 let (start, end) = (ends[0], ends[1])
-                guard start >= at, end >= start, end <= subject.count else { return PCRE2_ERROR_INTERNAL }
+                guard start >= at, end >= start, end <= subject.count else {
+                    return PCRE2_ERROR_INTERNAL
+                }
                 if end > start {
                     found.append((range.lowerBound + start)..<(range.lowerBound + end))
                     at = end
@@ -67,7 +74,8 @@ package final class PCRE: @unchecked Sendable {
         if failure < 0 {
             throw KeelError(
                 "tokenizer", "a regular expression gave up: \(PCRE.message(failure))",
-                at: PCRE.quoted(pattern), fix: "use a simpler pattern, or shorter texts", code: .badData)
+                at: PCRE.quoted(pattern), fix: "use a simpler pattern, or shorter texts",
+                code: .badData)
         }
     }
 
@@ -82,7 +90,8 @@ package final class PCRE: @unchecked Sendable {
     private static func message(_ number: Int32) -> String {
         var text = [UInt8](repeating: 0, count: 256)
         let count = pcre2_get_error_message_8(number, &text, text.count)
-        return count > 0 ? String(decoding: text.prefix(Int(count)), as: UTF8.self) : "error \(number)"
+        return count > 0
+            ? String(decoding: text.prefix(Int(count)), as: UTF8.self) : "error \(number)"
     }
 
     private static func quoted(_ pattern: String) -> String {
@@ -93,7 +102,9 @@ package final class PCRE: @unchecked Sendable {
 // MARK: - From Oniguruma's spelling to PCRE2's
 
 extension PCRE {
-    /// Unicode's White_Space, as the inside of a set. PCRE2's own `\s` also takes U+180E.
+    /// Unicode's White_Space, as the inside of a set.
+    ///
+    /// PCRE2's own `\s` also takes U+180E.
     private static let space =
         #"\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}"#
     private static let word = #"\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}"#
@@ -118,7 +129,8 @@ extension PCRE {
                     continue
                 }
                 if inside.isNegated, insideSet {
-                    // PCRE2's own class differs in U+180E and a few marks; it has no exact spelling.
+                    // PCRE2's own class differs in U+180E and a few marks; it has no exact
+                    // spelling.
                     guard next != "H" else { throw refused("\\H inside a set", pattern, place) }
                     out.unicodeScalars.append(contentsOf: [scalar, next])
                 } else {

@@ -78,7 +78,9 @@ package struct AlignedText: Sendable {
             let lead = bytes[at]
             let length = min(AlignedText.length(lead), range.upperBound - at)
             var value = length == 1 ? UInt32(lead) : UInt32(lead) & (0x7F >> UInt32(length))
-            for i in 1..<max(length, 1) where i < length { value = value << 6 | UInt32(bytes[at + i] & 0x3F) }
+            for i in 1..<max(length, 1) where i < length {
+                value = value << 6 | UInt32(bytes[at + i] & 0x3F)
+            }
             body(Unicode.Scalar(value) ?? "\u{FFFD}", at)
             at += length
         }
@@ -105,7 +107,8 @@ package struct Pieces: Sendable {
     }
 
     /// Replaces every piece that is no added token by what `body` makes of it; empty pieces vanish.
-    package mutating func split(_ body: (AlignedText, Piece, inout [Piece]) throws -> Void) rethrows {
+    package mutating func split(_ body: (AlignedText, Piece, inout [Piece]) throws -> Void) rethrows
+    {
         var result: [Piece] = []
         result.reserveCapacity(pieces.count)
         for piece in pieces {
@@ -119,8 +122,11 @@ package struct Pieces: Sendable {
         pieces = result
     }
 
-    /// Rewrites every piece that is no added token; `body` appends the new bytes to the text it gets.
-    package mutating func rewrite(_ body: (AlignedText, Piece, inout AlignedText) throws -> Void) rethrows {
+    /// Rewrites every piece that is no added token; `body` appends the new bytes to the text it
+    /// gets.
+    package mutating func rewrite(
+        _ body: (AlignedText, Piece, inout AlignedText) throws -> Void
+    ) rethrows {
         var out = AlignedText(tracksOrigins: text.tracksOrigins)
         for index in pieces.indices {
             let start = out.count

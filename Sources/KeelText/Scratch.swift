@@ -31,7 +31,9 @@ struct WordCache {
 
     /// Appends the tokens of a word that is known; false when it is not.
     func emit(_ bytes: [UInt8], _ range: Range<Int>, into tokens: inout Tokens) -> Bool {
-        guard range.count <= WordCache.longestWord, let index = words.find(bytes, range) else { return false }
+        guard range.count <= WordCache.longestWord, let index = words.find(bytes, range) else {
+            return false
+        }
         let end = index + 1 < starts.count ? starts[index + 1] : ids.count
         var at = range.lowerBound
         for i in starts[index]..<end {
@@ -41,7 +43,8 @@ struct WordCache {
         return true
     }
 
-    mutating func remember(_ bytes: [UInt8], _ range: Range<Int>, _ tokens: Tokens, from first: Int) {
+    mutating func remember(_ bytes: [UInt8], _ range: Range<Int>, _ tokens: Tokens, from first: Int)
+    {
         guard range.count <= WordCache.longestWord else { return }
         if words.count >= WordCache.capacity {
             words.removeAll()

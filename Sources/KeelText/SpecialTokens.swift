@@ -7,7 +7,8 @@ package struct SpecialTokens: Sendable, Equatable {
     package var pad: Int32?
     package var unk: Int32?
 
-    /// Reads tokenizer_config.json, then special_tokens_map.json for what is missing there; neither has to exist.
+    /// Reads tokenizer_config.json, then special_tokens_map.json for what is missing there; neither
+    /// has to exist.
     ///
     /// - Parameter id: the id of a token, nil when it is not one.
     /// - Throws: `KeelError` (badData) for a role that names an unknown token.
@@ -20,7 +21,9 @@ package struct SpecialTokens: Sendable, Equatable {
             func role(_ key: String, _ known: Int32?) throws -> Int32? {
                 if let known { return known }
                 let part = file[key]
-                guard let token = part.json.string ?? part.json["content"]?.string else { return nil }
+                guard let token = part.json.string ?? part.json["content"]?.string else {
+                    return nil
+                }
                 guard let id = id(token) else {
                     throw part.error("\(key) \"\(token)\" is not a token of tokenizer.json")
                 }

@@ -29,16 +29,19 @@ package final class Tokenizer: Sendable {
     package var eosID: Int32? { special.eos }
     package var padID: Int32? { special.pad }
 
-    /// Reads `tokenizer.json` and, when they exist, `tokenizer_config.json` and `special_tokens_map.json`.
+    /// Reads `tokenizer.json` and, when they exist, `tokenizer_config.json` and
+    /// `special_tokens_map.json`.
     ///
-    /// - Throws: `KeelError`: noInput without tokenizer.json, badData when a file is broken or names a
+    /// - Throws: `KeelError`: noInput without tokenizer.json, badData when a file is broken or
+    ///   names a
     ///   type of component that is not known.
     package static func load(directory: String) throws -> Tokenizer {
         let path = Files.join(directory, "tokenizer.json")
         guard Files.exists(path) else {
             throw KeelError(
                 "tokenizer", "there is no tokenizer.json in the model's folder", at: directory,
-                fix: "copy tokenizer.json from the model's repository into that folder", code: .noInput)
+                fix: "copy tokenizer.json from the model's repository into that folder",
+                code: .noInput)
         }
         let file = try MappedFile(path)
         return try withExtendedLifetime(file) {
@@ -51,12 +54,16 @@ package final class Tokenizer: Sendable {
     /// - Parameters:
     ///   - name: shown in errors.
     ///   - directory: where the files that name the special tokens are; nil for none.
-    package init(json bytes: UnsafeRawBufferPointer, name: String, directory: String? = nil) throws {
+    package init(json bytes: UnsafeRawBufferPointer, name: String, directory: String? = nil) throws
+    {
         let file = Part(try JSON.parse(bytes, name: name), file: name, path: "")
-        guard file.json.object != nil else { throw file.error("tokenizer.json must hold an object, found \(file.json.kind)") }
+        guard file.json.object != nil else {
+            throw file.error("tokenizer.json must hold an object, found \(file.json.kind)")
+        }
         contentHash = SHA256.hex(bytes)
         // Old files leave the type out; only BPE has merges.
-        let isUntyped = file["model"]["type"].json.isNull && file["model"]["merges"].json.array != nil
+        let isUntyped =
+            file["model"]["type"].json.isNull && file["model"]["merges"].json.array != nil
         model = try Components.models.make(file["model"], type: isUntyped ? "BPE" : nil)
         normalizer = try Components.normalizers.optional(file["normalizer"])
         preTokenizer = try Components.preTokenizers.optional(file["pre_tokenizer"])
@@ -64,18 +71,22 @@ package final class Tokenizer: Sendable {
         decoder = try Components.decoders.optional(file["decoder"])
 
         let vocabulary = model.vocabulary
-        let tokens = file["added_tokens"].json.isNull
+        let tokens =
+            file["added_tokens"].json.isNull
             ? [] : try file["added_tokens"].list().map { try AddedToken($0, vocabulary) }
         var table = ByteTable(capacity: tokens.count)
         var order: [Int32] = []
-        for token in tokens where table.insert(token.content, 0..<token.content.count).isNew { order.append(token.id) }
+        for token in tokens where table.insert(token.content, 0..<token.content.count).isNew {
+            order.append(token.id)
+        }
         addedIDs = table
         addedOrder = order
         let normalizer = normalizer
         let spelled = try tokens.map { token in
             guard token.isNormalized, let normalizer else { return token }
             var token = token
-            let text = AlignedText(String(decoding: token.content, as: UTF8.self), tracksOrigins: false)
+            let text = AlignedText(
+                String(decoding: token.content, as: UTF8.self), tracksOrigins: false)
             token.spelling = try normalizer.normalize(text).bytes
             return token
         }
@@ -84,12 +95,13 @@ package final class Tokenizer: Sendable {
         normalizedMatcher = AddedTokenMatcher(spelled.filter(\.isNormalized))
         vocabularySize = vocabulary.count + order.count { vocabulary.bytes($0) == nil }
         idLimit = max(vocabulary.idLimit, tokens.map { Int($0.id) + 1 }.max() ?? 0)
-        special = try directory.map { folder in
-            try SpecialTokens.read(folder) { name in
-                let bytes = Array(name.utf8)
-                return table.find(bytes).map { order[$0] } ?? vocabulary.id(bytes)
-            }
-        } ?? SpecialTokens()
+        special =
+            try directory.map { folder in
+                try SpecialTokens.read(folder) { name in
+                    let bytes = Array(name.utf8)
+                    return table.find(bytes).map { order[$0] } ?? vocabulary.id(bytes)
+                }
+            } ?? SpecialTokens()
     }
 
     // MARK: Looking up
@@ -145,7 +157,8 @@ package final class Tokenizer: Sendable {
 
     private func encodeOne(_ text: String, type: Int32, wantsOffsets: Bool) throws -> Encoding {
         guard text.utf8.count < Int(Int32.max) else {
-            throw KeelError("tokenizer", "a text of \(text.utf8.count) bytes is too long", code: .badData)
+            throw KeelError(
+                "tokenizer", "a text of \(text.utf8.count) bytes is too long", code: .badData)
         }
         let given = AlignedText(text, tracksOrigins: wantsOffsets)
         var pieces = try extractAdded(given)
@@ -175,12 +188,16 @@ package final class Tokenizer: Sendable {
                 out.append(part, 0..<part.count)
             }
         }
-        if !normalizedMatcher.isEmpty { pieces.split { normalizedMatcher.split($0, $1, into: &$2) } }
+        if !normalizedMatcher.isEmpty {
+            pieces.split { normalizedMatcher.split($0, $1, into: &$2) }
+        }
         return pieces
     }
 
     /// The code points of the given text that each token comes from.
-    private func offsets(_ tokens: Tokens, _ text: AlignedText, _ given: AlignedText) -> [Range<Int>] {
+    private func offsets(
+        _ tokens: Tokens, _ text: AlignedText, _ given: AlignedText
+    ) -> [Range<Int>] {
         // Code points before each byte.
         var points = [Int32](repeating: 0, count: given.count + 1)
         var count: Int32 = 0
@@ -199,7 +216,8 @@ package final class Tokenizer: Sendable {
 
     private func finish(_ parts: [Encoding], _ addSpecial: Bool) throws -> Encoding {
         let processed =
-            postProcessor?.process(parts, addSpecial: addSpecial, tokens: { self.bytes(of: $0) ?? [] }) ?? parts
+            postProcessor?.process(
+                parts, addSpecial: addSpecial, tokens: { self.bytes(of: $0) ?? [] }) ?? parts
         guard processed.count != 1 else { return processed[0] }
         return processed.reduce(into: Encoding()) { all, part in
             all.ids += part.ids

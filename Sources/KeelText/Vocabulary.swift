@@ -16,7 +16,8 @@ package struct Vocabulary: Sendable {
     /// - Throws: `KeelError` (badData) for ids that are negative or beyond `largestID`.
     init(_ part: Part) throws {
         guard let object = part.json.object else {
-            throw part.error("the vocabulary must be an object of tokens and ids, found \(part.json.kind)")
+            throw part.error(
+                "the vocabulary must be an object of tokens and ids, found \(part.json.kind)")
         }
         tokens = ByteTable(capacity: object.count)
         ids.reserveCapacity(object.count)

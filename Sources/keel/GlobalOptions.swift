@@ -45,7 +45,10 @@ struct PluginOptions: ParsableArguments {
         completion: .directory)
     var folders: [String] = []
 
-    var catalog: PluginCatalog { PluginCatalog(searchPaths: folders) }
+    /// All search folders.
+    var paths: [String] { PluginPaths.all(folders) }
+
+    var catalog: PluginCatalog { PluginCatalog(searchPaths: paths) }
 }
 
 extension Terminal.ColorChoice: ExpressibleByArgument {}

@@ -20,7 +20,15 @@ struct Keel: ParsableCommand {
               keel plugin list
             """,
         version: Build.version,
-        subcommands: [ConfigCommand.self, DoctorCommand.self, VersionCommand.self])
+        subcommands: [
+            Tokenize.self,
+            Detokenize.self,
+            PluginCommand.self,
+            MathCommand.self,
+            ConfigCommand.self,
+            DoctorCommand.self,
+            VersionCommand.self,
+        ])
 
     static func main() {
         do {

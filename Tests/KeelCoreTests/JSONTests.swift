@@ -9,7 +9,7 @@ import Testing
         #expect(value["a"]?[1]?.double == -2.5)
         #expect(value["a"]?[3]?.string == "é\n\0")
         #expect(value["b"]?.object?.keys == ["c", "d"])
-        #expect(value["e"]?.double == 18446744073709551615)
+        #expect(value["e"]?.double == 18_446_744_073_709_551_616)
         #expect(try JSON.parse(value.text()) == value)
         #expect(try JSON.parse(value.text(pretty: true)) == value)
     }

@@ -25,7 +25,9 @@ struct PackingTests {
         }
         return (0..<draw(1...5)).map { index in
             let prompt = (0..<draw(1...6)).map { _ in Int32(draw(0...99)) }
-            let sides = (0..<draw(1...3)).map { _ in (0..<draw(1...5)).map { _ in Int32(draw(0...99)) } }
+            let sides = (0..<draw(1...3)).map { _ in
+                (0..<draw(1...5)).map { _ in Int32(draw(0...99)) }
+            }
             return TokenizedRow(index: index, prompt: prompt, completions: sides)
         }
     }
@@ -44,7 +46,9 @@ struct PackingTests {
                 for (i, target) in range.enumerated() {
                     let end = row.prompt.count + i
                     let want = (0..<end).map { [sequence[$0], Int32($0)] }
-                    #expect(seen(packing, Int(packing.scored[target])) == want, "seed \(seed), completion \(completion), token \(i)")
+                    #expect(
+                        seen(packing, Int(packing.scored[target])) == want,
+                        "seed \(seed), completion \(completion), token \(i)")
                 }
                 completion += 1
             }
@@ -70,7 +74,10 @@ struct EpochOrderTests {
         for epoch in 0..<3 {
             let steps = (epoch * order.stepsPerEpoch)..<((epoch + 1) * order.stepsPerEpoch)
             #expect(steps.flatMap { Array(order.positions(of: $0)) } == Array(0..<rows))
-            #expect(steps.allSatisfy { order.epoch(of: $0) == epoch && !order.positions(of: $0).isEmpty })
+            #expect(
+                steps.allSatisfy {
+                    order.epoch(of: $0) == epoch && !order.positions(of: $0).isEmpty
+                })
         }
         #expect(order.progress(after: 0) == 0)
         #expect(order.progress(after: order.stepsPerEpoch) == 1)

@@ -6,32 +6,48 @@ import Testing
 
 struct TokenizedDatasetTests {
     private func tokens(
-        _ lines: [String], _ wanted: RowKind, _ limits: LengthLimits = LengthLimits(), model: String = Fixture.llama2
+        _ lines: [String], _ wanted: RowKind, _ limits: LengthLimits = LengthLimits(),
+        model: String = Fixture.llama2
     ) throws -> TokenizedDataset {
         let folder = try Folder()
-        let data = try Dataset.load(path: try folder.write("rows.jsonl", lines.joined(separator: "\n")), wanted: wanted)
+        let data = try Dataset.load(
+            path: try folder.write("rows.jsonl", lines.joined(separator: "\n")), wanted: wanted)
         return try TokenizedDataset.tokenize(
-            data, tokenizer: try Tokenizer.load(directory: model), limits: limits, cacheDirectory: nil)
+            data, tokenizer: try Tokenizer.load(directory: model), limits: limits,
+            cacheDirectory: nil)
     }
 
     @Test func aPairSharesItsPromptAndEndsInEOS() throws {
         let tokenizer = try Tokenizer.load(directory: Fixture.llama2)
         let row = try #require(
-            try tokens([#"{"prompt": "How are you?", "chosen": " Fine, thanks.", "rejected": " Bad."}"#], .preference).rows.first)
+            try tokens(
+                [#"{"prompt": "How are you?", "chosen": " Fine, thanks.", "rejected": " Bad."}"#],
+                .preference
+            ).rows.first)
         let eos = try #require(tokenizer.eosID)
         #expect(row.prompt == (try tokenizer.ids("How are you?")))
-        #expect(row.prompt + row.completions[0] == (try tokenizer.ids("How are you? Fine, thanks.")) + [eos])
+        #expect(
+            row.prompt + row.completions[0] == (try tokenizer.ids("How are you? Fine, thanks.")) + [
+                eos
+            ])
         #expect(row.prompt + row.completions[1] == (try tokenizer.ids("How are you? Bad.")) + [eos])
     }
 
     @Test func anEOSThatIsThereIsNotDoubled() throws {
         let rows = try tokens(
-            [#"{"prompt": "Q", "completion": " yes</s>"}"#, #"{"prompt": "Q", "completion": " yes"}"#], .promptCompletion).rows
+            [
+                #"{"prompt": "Q", "completion": " yes</s>"}"#,
+                #"{"prompt": "Q", "completion": " yes"}"#,
+            ], .promptCompletion
+        ).rows
         #expect(rows[0].completions == rows[1].completions)
     }
 
     @Test func withoutAppendingTheAnswerStaysOpen() throws {
-        let open = try tokens([#"{"prompt": "Q", "completion": " yes"}"#], .promptCompletion, LengthLimits(appendEOS: false)).rows
+        let open = try tokens(
+            [#"{"prompt": "Q", "completion": " yes"}"#], .promptCompletion,
+            LengthLimits(appendEOS: false)
+        ).rows
         let closed = try tokens([#"{"prompt": "Q", "completion": " yes"}"#], .promptCompletion).rows
         #expect(open[0].completions[0] == closed[0].completions[0].dropLast())
     }
@@ -39,7 +55,9 @@ struct TokenizedDatasetTests {
     @Test func aTokenOverTheBoundaryBelongsToTheAnswer() throws {
         // "hel" + "lo" merge differently alone and together: the prompt keeps only what both share.
         let tokenizer = try Tokenizer.load(directory: Fixture.llama2)
-        let row = try #require(try tokens([#"{"prompt": "hel", "completion": "lo there"}"#], .promptCompletion).rows.first)
+        let row = try #require(
+            try tokens([#"{"prompt": "hel", "completion": "lo there"}"#], .promptCompletion).rows
+                .first)
         let whole = try tokenizer.ids("hello there</s>")
         #expect(row.prompt + row.completions[0] == whole)
         #expect(row.prompt.count < (try tokenizer.ids("hel")).count + 1)
@@ -72,16 +90,24 @@ struct TokenizedDatasetTests {
     }
 
     @Test func rowsWithoutRoomAreDroppedAndCounted() throws {
-        let lines = [#"{"prompt": "a b c d e f", "completion": " x"}"#, #"{"prompt": "a", "completion": " x"}"#]
+        let lines = [
+            #"{"prompt": "a b c d e f", "completion": " x"}"#,
+            #"{"prompt": "a", "completion": " x"}"#,
+        ]
         let data = try tokens(lines, .promptCompletion, LengthLimits(maxLength: 5))
         #expect(data.rows.map(\.index) == [1])
         #expect(data.droppedLongPrompt == 1)
-        #expect(data.notes == ["1 of 2 rows dropped: the prompt alone has max_length (5) tokens or more"])
+        #expect(
+            data.notes == [
+                "1 of 2 rows dropped: the prompt alone has max_length (5) tokens or more"
+            ])
     }
 
     @Test func aLongPromptKeepsBOSAndItsEnd() throws {
         let full = try tokens([#"{"prompt": "a b c d e f"}"#], .prompt).rows[0].prompt
-        let cut = try tokens([#"{"prompt": "a b c d e f"}"#], .prompt, LengthLimits(maxPromptLength: 3)).rows[0].prompt
+        let cut = try tokens(
+            [#"{"prompt": "a b c d e f"}"#], .prompt, LengthLimits(maxPromptLength: 3)
+        ).rows[0].prompt
         #expect(cut == [full[0]] + full.suffix(2))
     }
 
@@ -89,14 +115,19 @@ struct TokenizedDatasetTests {
         let error = #expect(throws: KeelError.self) {
             try tokens([#"{"prompt": "<s>a", "completion": " x"}"#], .promptCompletion)
         }
-        #expect(error?.what == "the text begins with \"<s>\", and the tokenizer puts another in front")
+        #expect(
+            error?.what == "the text begins with \"<s>\", and the tokenizer puts another in front")
         #expect(error?.code == .badData)
     }
 
     @Test func anEmptyPromptWithoutBOSGivesItsPlaceToTheFirstToken() throws {
-        let row = try tokens([#"{"prompt": "", "completion": "x y"}"#], .promptCompletion, model: Fixture.smollm).rows[0]
+        let row = try tokens(
+            [#"{"prompt": "", "completion": "x y"}"#], .promptCompletion, model: Fixture.smollm
+        ).rows[0]
         #expect(row.prompt.count == 1)
-        let pairs = try tokens([#"{"prompt": "", "chosen": "x", "rejected": "y"}"#], .preference, model: Fixture.smollm)
+        let pairs = try tokens(
+            [#"{"prompt": "", "chosen": "x", "rejected": "y"}"#], .preference, model: Fixture.smollm
+        )
         #expect(pairs.rows.isEmpty)
         #expect(pairs.droppedEmptyPrompt == 1)
     }
@@ -107,7 +138,8 @@ struct TokenizedDatasetTests {
         let text = try Files.readText(Files.join(Fixture.shared, "data/hh/train.jsonl"))
         let lines = text.split(separator: "\n").prefix(512).map(String.init)
         let data = try tokens(
-            lines, .preference, LengthLimits(maxLength: 512), model: Files.join(Fixture.shared, "data/models/stories260k"))
+            lines, .preference, LengthLimits(maxLength: 512),
+            model: Files.join(Fixture.shared, "data/models/stories260k"))
         #expect(data.dropped == 127)
         #expect(data.rows.count == 385)
         #expect(data.truncated == 105)
@@ -117,13 +149,19 @@ struct TokenizedDatasetTests {
 struct TokenCacheTests {
     @Test func readsBackWhatWasWrittenAndNothingElse() throws {
         let folder = try Folder()
-        let lines = [#"{"prompt": "a b c", "chosen": " d", "rejected": " e"}"#, #"{"prompt": "f", "chosen": " g h", "rejected": " i"}"#]
-        let data = try Dataset.load(path: try folder.write("rows.jsonl", lines.joined(separator: "\n")), wanted: .preference)
+        let lines = [
+            #"{"prompt": "a b c", "chosen": " d", "rejected": " e"}"#,
+            #"{"prompt": "f", "chosen": " g h", "rejected": " i"}"#,
+        ]
+        let data = try Dataset.load(
+            path: try folder.write("rows.jsonl", lines.joined(separator: "\n")), wanted: .preference
+        )
         let tokenizer = try Tokenizer.load(directory: Fixture.llama2)
         let cache = Files.join(folder.path, "cache")
         let limits = LengthLimits(maxLength: 100)
         func run(_ limits: LengthLimits) throws -> TokenizedDataset {
-            try TokenizedDataset.tokenize(data, tokenizer: tokenizer, limits: limits, cacheDirectory: cache)
+            try TokenizedDataset.tokenize(
+                data, tokenizer: tokenizer, limits: limits, cacheDirectory: cache)
         }
         let first = try run(limits)
         let store = TokenCache(directory: Files.join(cache, "tokens"), key: first.contentHash)
@@ -150,10 +188,12 @@ struct TokenCacheTests {
 
     @Test func aCacheThatCannotBeWrittenIsANote() throws {
         let folder = try Folder()
-        let data = try Dataset.load(path: try folder.write("rows.jsonl", #"{"text": "a"}"#), wanted: .text)
+        let data = try Dataset.load(
+            path: try folder.write("rows.jsonl", #"{"text": "a"}"#), wanted: .text)
         let blocked = try folder.write("file", "")
         let result = try TokenizedDataset.tokenize(
-            data, tokenizer: try Tokenizer.load(directory: Fixture.llama2), limits: LengthLimits(), cacheDirectory: blocked)
+            data, tokenizer: try Tokenizer.load(directory: Fixture.llama2), limits: LengthLimits(),
+            cacheDirectory: blocked)
         #expect(result.rows.count == 1)
         #expect(result.notes.count == 1)
     }

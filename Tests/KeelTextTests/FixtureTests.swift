@@ -11,8 +11,10 @@ struct FixtureTests {
         let own = Files.join(here, "Fixtures/tokenizers")
         let beside = Files.join(Files.parent(here), "../shared/fixtures/tokenizers")
         var found = ["smollm_style", "llama2_style", "llama3_style"].map { Files.join(own, $0) }
-        for name in ["gpt2", "smollm_style", "llama2_style", "llama3_style", "mistral_v1", "qwen2_style",
-            "gpt_neox_20b", "gemma_style", "multi_split_style"]
+        for name in [
+            "gpt2", "smollm_style", "llama2_style", "llama3_style", "mistral_v1", "qwen2_style",
+            "gpt_neox_20b", "gemma_style", "multi_split_style",
+        ]
         where Files.exists(Files.join(beside, "\(name)/vectors.json")) {
             found.append(Files.join(beside, name))
         }
@@ -41,30 +43,44 @@ struct FixtureTests {
                     guard let start = pair[0]?.int, let end = pair[1]?.int else { return nil }
                     return start..<end
                 }
-                compare("case \(i) offsets of \(text.debugDescription.prefix(80))", got.offsets, want)
+                compare(
+                    "case \(i) offsets of \(text.debugDescription.prefix(80))", got.offsets, want)
             }
             let skipped = try #require(c["decode"]?.string)
             let kept = c["decode_keep"]?.string ?? skipped
-            compare("case \(i) decode", scalars(try tokenizer.decode(ids, skipSpecial: true)), scalars(skipped))
-            compare("case \(i) decode all", scalars(try tokenizer.decode(ids, skipSpecial: false)), scalars(kept))
+            compare(
+                "case \(i) decode", scalars(try tokenizer.decode(ids, skipSpecial: true)),
+                scalars(skipped))
+            compare(
+                "case \(i) decode all", scalars(try tokenizer.decode(ids, skipSpecial: false)),
+                scalars(kept))
         }
         for (i, c) in (vectors["decode_cases"]?.array ?? []).enumerated() {
             let ids = try #require(numbers(c["ids"]))
             let skipped = try #require(c["decode"]?.string)
             let kept = c["decode_keep"]?.string ?? skipped
-            compare("decode case \(i)", scalars(try tokenizer.decode(ids, skipSpecial: true)), scalars(skipped))
-            compare("decode case \(i), all", scalars(try tokenizer.decode(ids, skipSpecial: false)), scalars(kept))
+            compare(
+                "decode case \(i)", scalars(try tokenizer.decode(ids, skipSpecial: true)),
+                scalars(skipped))
+            compare(
+                "decode case \(i), all", scalars(try tokenizer.decode(ids, skipSpecial: false)),
+                scalars(kept))
             if let tokens = c["tokens"]?.array?.compactMap(\.string) {
                 compare("decode case \(i) tokens", ids.map { tokenizer.token($0) ?? "" }, tokens)
             }
         }
         for (i, c) in (vectors["pair_cases"]?.array ?? []).enumerated() {
-            let got = try tokenizer.encode(try #require(c["a"]?.string), pair: try #require(c["b"]?.string))
+            let got = try tokenizer.encode(
+                try #require(c["a"]?.string), pair: try #require(c["b"]?.string))
             compare("pair case \(i) ids", got.ids, try #require(numbers(c["ids"])))
             compare("pair case \(i) type ids", got.typeIDs, try #require(numbers(c["type_ids"])))
         }
-        if let size = vectors["vocab_size_with_added"]?.int { compare("vocabulary", tokenizer.vocabularySize, size) }
-        #expect(failures.isEmpty, "\(failures.count) failures, first: \(failures.prefix(12).joined(separator: "\n"))")
+        if let size = vectors["vocab_size_with_added"]?.int {
+            compare("vocabulary", tokenizer.vocabularySize, size)
+        }
+        #expect(
+            failures.isEmpty,
+            "\(failures.count) failures, first: \(failures.prefix(12).joined(separator: "\n"))")
     }
 
     private func numbers(_ json: JSON?) -> [Int32]? {

@@ -16,7 +16,8 @@
  * called on the thread of the callback only, where they do not say otherwise. */
 #ifndef KEEL_H
 #define KEEL_H
-
+/* Laid out by hand, as tables. */
+/* clang-format off */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -24,7 +25,6 @@
 #ifndef KEEL_API
 #define KEEL_API 0 /* the minor you ask for: define it before the include to use newer functions */
 #endif
-
 #ifdef __cplusplus
 extern "C" {
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers" /* left-out fields are zero: intended */
@@ -36,7 +36,6 @@ extern "C" {
 #endif
 
 /* ---------------------------------------------------------------- values */
-
 typedef struct keel_str { const char *p; size_t n; } keel_str;    /* bytes, no final NUL; p null = absent */
 typedef struct keel_t { uint64_t id; } keel_t;                    /* a tensor of this call; 0 = poisoned */
 typedef const char *keel_name;
@@ -234,7 +233,6 @@ typedef struct keel_host {
 struct keel_call { const keel_host *host; /* the rest is the host's */ };
 
 /* ---------------------------------------------------------------- what a plugin describes */
-
 enum { KEEL_KIND_REWARD = 1, KEEL_KIND_OBJECTIVE = 2, KEEL_KIND_TOKEN_SAMPLER = 3, KEEL_KIND_DATA_SAMPLER = 4 };
 enum {
     KEEL_PARALLEL = 1,          /* score, sample: may run on several threads at once */
@@ -356,7 +354,6 @@ typedef struct keel_plugin {
     }
 
 /* ---------------------------------------------------------------- wrappers of the host functions */
-
 #define KEEL_FN_ static inline
 KEEL_FN_ const void *keel_query(keel_call *c, const char *id) { return c->host->query(c, id); }
 KEEL_FN_ keel_status keel_fail(keel_call *c, keel_status code, const char *text) { return c->host->fail(c, code, text); }
@@ -412,7 +409,6 @@ KEEL_FN_ keel_array keel_array_i32(const int32_t *data, const int64_t *shape, in
 }
 
 /* ---------------------------------------------------------------- tensor formulas, one inline per operation */
-
 KEEL_FN_ keel_t keel_op(keel_call *c, int code, const keel_t *in, size_t n, const double *k, size_t nk) { return c->host->op(c, code, in, n, k, nk); }
 KEEL_FN_ keel_t keel_op1(keel_call *c, int code, keel_t x) { return keel_op(c, code, &x, 1, 0, 0); }
 KEEL_FN_ keel_t keel_op2(keel_call *c, int code, keel_t a, keel_t b) { const keel_t in[2] = {a, b}; return keel_op(c, code, in, 2, 0, 0); }

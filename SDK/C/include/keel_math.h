@@ -14,7 +14,9 @@
 extern "C" {
 #endif
 
-static inline double keel_math_clamp(double x, double lo, double hi) { return x < lo ? lo : x > hi ? hi : x; }
+static inline double keel_math_clamp(double x, double lo, double hi) {
+    return x < lo ? lo : x > hi ? hi : x;
+}
 
 /* ---------------------------------------------------------------- KL to the reference */
 
@@ -25,10 +27,14 @@ enum { KEEL_KL_K1 = 1, KEEL_KL_K2 = 2, KEEL_KL_K3 = 3, KEEL_KL_ABS = 4 };
 static inline double keel_math_kl(int estimator, double logprob, double ref_logprob) {
     double d = logprob - ref_logprob;
     switch (estimator) {
-    case KEEL_KL_K2: return 0.5 * d * d;
-    case KEEL_KL_K3: return fabs(d) <= 20 ? expm1(-d) + d : exp(keel_math_clamp(-d, -20, 20)) - 1 + d;
-    case KEEL_KL_ABS: return fabs(d);
-    default: return d;
+    case KEEL_KL_K2:
+        return 0.5 * d * d;
+    case KEEL_KL_K3:
+        return fabs(d) <= 20 ? expm1(-d) + d : exp(keel_math_clamp(-d, -20, 20)) - 1 + d;
+    case KEEL_KL_ABS:
+        return fabs(d);
+    default:
+        return d;
     }
 }
 
@@ -36,26 +42,33 @@ static inline double keel_math_kl(int estimator, double logprob, double ref_logp
 static inline double keel_math_kl_grad(int estimator, double logprob, double ref_logprob) {
     double d = logprob - ref_logprob;
     switch (estimator) {
-    case KEEL_KL_K2: return d;
-    case KEEL_KL_K3: return fabs(d) <= 20 ? -expm1(-d) : 1;
-    case KEEL_KL_ABS: return d > 0 ? 1 : d < 0 ? -1 : 0;
-    default: return 1;
+    case KEEL_KL_K2:
+        return d;
+    case KEEL_KL_K3:
+        return fabs(d) <= 20 ? -expm1(-d) : 1;
+    case KEEL_KL_ABS:
+        return d > 0 ? 1 : d < 0 ? -1 : 0;
+    default:
+        return 1;
     }
 }
 
 /* Sum of the estimates over the mask of each row: out [B]. */
-static inline void keel_math_sequence_kl(double *out, int estimator, const double *logprobs, const double *ref_logprobs,
-                                         const double *mask, size_t rows, size_t time) {
+static inline void keel_math_sequence_kl(double *out, int estimator, const double *logprobs,
+                                         const double *ref_logprobs, const double *mask,
+                                         size_t rows, size_t time) {
     for (size_t b = 0; b < rows; b++) {
         out[b] = 0;
         for (size_t t = b * time; t < (b + 1) * time; t++)
-            if (mask[t] != 0) out[b] += keel_math_kl(estimator, logprobs[t], ref_logprobs[t]);
+            if (mask[t] != 0)
+                out[b] += keel_math_kl(estimator, logprobs[t], ref_logprobs[t]);
     }
 }
 
 /* The next KL coefficient after n responses with mean sequence KL `kl` (Ziegler et al. 2019, section 2.2):
  *     coef * (1 + clip(kl / target - 1, -0.2, 0.2) * n / horizon) */
-static inline double keel_math_kl_adaptive(double coef, double kl, double target, double horizon, double n) {
+static inline double keel_math_kl_adaptive(double coef, double kl, double target, double horizon,
+                                           double n) {
     return coef * (1 + keel_math_clamp(kl / target - 1, -0.2, 0.2) * n / horizon);
 }
 
@@ -67,16 +80,21 @@ static inline double keel_math_kl_ppo2017(double coef, double kl, double target)
 /* ---------------------------------------------------------------- rewards, returns, advantages */
 
 /* out [B,T] = -kl_coef * kl per token, the score added on the last token of the mask; 0 elsewhere. */
-static inline void keel_math_token_rewards(double *out, const double *scores, const double *logprobs, const double *ref_logprobs,
-                                           const double *mask, size_t rows, size_t time, double kl_coef, int estimator) {
+static inline void keel_math_token_rewards(double *out, const double *scores,
+                                           const double *logprobs, const double *ref_logprobs,
+                                           const double *mask, size_t rows, size_t time,
+                                           double kl_coef, int estimator) {
     for (size_t b = 0; b < rows; b++) {
         size_t last = time;
         for (size_t t = 0; t < time; t++) {
             size_t i = b * time + t;
-            out[i] = mask[i] != 0 ? -kl_coef * keel_math_kl(estimator, logprobs[i], ref_logprobs[i]) : 0;
-            if (mask[i] != 0) last = t;
+            out[i] = mask[i] != 0 ? -kl_coef * keel_math_kl(estimator, logprobs[i], ref_logprobs[i])
+                                  : 0;
+            if (mask[i] != 0)
+                last = t;
         }
-        if (last < time) out[b * time + last] += scores[b];
+        if (last < time)
+            out[b * time + last] += scores[b];
     }
 }
 
@@ -84,13 +102,17 @@ static inline void keel_math_token_rewards(double *out, const double *scores, co
  *     delta_t = r_t + gamma V_{t+1} - V_t,   A_t = delta_t + gamma lam A_{t+1},   returns = A + V
  * Cells outside the mask are stepped over, so gaps inside a response do not matter. After the last
  * token stands bootstrap [B], the value of what would follow (null: 0, the response is over). */
-static inline void keel_math_gae(double *advantages, double *returns, const double *rewards, const double *values, const double *mask,
-                                 const double *bootstrap, size_t rows, size_t time, double gamma, double lam) {
+static inline void keel_math_gae(double *advantages, double *returns, const double *rewards,
+                                 const double *values, const double *mask, const double *bootstrap,
+                                 size_t rows, size_t time, double gamma, double lam) {
     for (size_t b = 0; b < rows; b++) {
         double next_value = bootstrap ? bootstrap[b] : 0, next = 0;
         for (size_t t = time; t-- > 0;) {
             size_t i = b * time + t;
-            if (mask[i] == 0) { advantages[i] = returns[i] = 0; continue; }
+            if (mask[i] == 0) {
+                advantages[i] = returns[i] = 0;
+                continue;
+            }
             next = rewards[i] + gamma * next_value - values[i] + gamma * lam * next;
             next_value = values[i];
             advantages[i] = next;
@@ -100,13 +122,17 @@ static inline void keel_math_gae(double *advantages, double *returns, const doub
 }
 
 /* Discounted sum of the rewards from each token on, minus the row's baseline (null: 0): out [B,T]. */
-static inline void keel_math_returns_to_go(double *out, const double *rewards, const double *mask, const double *baseline,
-                                           size_t rows, size_t time, double gamma) {
+static inline void keel_math_returns_to_go(double *out, const double *rewards, const double *mask,
+                                           const double *baseline, size_t rows, size_t time,
+                                           double gamma) {
     for (size_t b = 0; b < rows; b++) {
         double next = 0;
         for (size_t t = time; t-- > 0;) {
             size_t i = b * time + t;
-            if (mask[i] == 0) { out[i] = 0; continue; }
+            if (mask[i] == 0) {
+                out[i] = 0;
+                continue;
+            }
             next = rewards[i] + gamma * next;
             out[i] = next - (baseline ? baseline[b] : 0);
         }
@@ -115,22 +141,31 @@ static inline void keel_math_returns_to_go(double *out, const double *rewards, c
 
 /* (x - mean) / sqrt(var + eps) over the n cells of the mask (null: all); shift = 0 adds the mean back. `unbiased`: var
  * divides by count - 1. Cells outside become 0. Fewer than two cells: x unchanged. */
-static inline void keel_math_whiten(double *out, const double *x, const double *mask, size_t n, int unbiased, double eps, int shift) {
+static inline void keel_math_whiten(double *out, const double *x, const double *mask, size_t n,
+                                    int unbiased, double eps, int shift) {
     double count = 0, mean = 0, var = 0;
     for (size_t i = 0; i < n; i++)
-        if (!mask || mask[i] != 0) { count += 1; mean += x[i]; }
+        if (!mask || mask[i] != 0) {
+            count += 1;
+            mean += x[i];
+        }
     mean = count > 0 ? mean / count : 0;
     for (size_t i = 0; i < n; i++)
-        if (!mask || mask[i] != 0) var += (x[i] - mean) * (x[i] - mean);
+        if (!mask || mask[i] != 0)
+            var += (x[i] - mean) * (x[i] - mean);
     var /= count > 1 ? count - (unbiased ? 1 : 0) : 1;
     for (size_t i = 0; i < n; i++) {
         int inside = !mask || mask[i] != 0;
-        out[i] = !inside ? 0 : count < 2 ? x[i] : (x[i] - mean) / sqrt(var + eps) + (shift ? 0 : mean);
+        out[i] = !inside     ? 0
+                 : count < 2 ? x[i]
+                             : (x[i] - mean) / sqrt(var + eps) + (shift ? 0 : mean);
     }
 }
 
 /* Running mean and variance of scores. Start: {0, 1, 1e-24}. */
-typedef struct keel_moments { double mean, var, count; } keel_moments;
+typedef struct keel_moments {
+    double mean, var, count;
+} keel_moments;
 
 /* The standard deviation so far (unbiased): 1 while fewer than two scores were seen, never below 1e-8. */
 static inline double keel_math_moments_std(const keel_moments *m) {
@@ -140,43 +175,56 @@ static inline double keel_math_moments_std(const keel_moments *m) {
 
 /* Takes a batch of n scores into the moments (Chan's parallel rule). */
 static inline void keel_math_moments_add(keel_moments *m, const double *x, size_t n) {
-    if (n == 0) return;
+    if (n == 0)
+        return;
     double mean = 0, var = 0, count = (double)n;
-    for (size_t i = 0; i < n; i++) mean += x[i] / count;
-    for (size_t i = 0; i < n; i++) var += (x[i] - mean) * (x[i] - mean) / count;
+    for (size_t i = 0; i < n; i++)
+        mean += x[i] / count;
+    for (size_t i = 0; i < n; i++)
+        var += (x[i] - mean) * (x[i] - mean) / count;
     double delta = mean - m->mean, total = m->count + count;
     m->var = (m->var * m->count + var * count + delta * delta * m->count * count / total) / total;
     m->mean += delta * count / total;
     m->count = total;
 }
 
-enum { KEEL_BASELINE_NONE = 0, KEEL_BASELINE_MEAN = 1, KEEL_BASELINE_LEAVE_ONE_OUT = 2, KEEL_BASELINE_LENGTH_WEIGHTED = 3 };
+enum {
+    KEEL_BASELINE_NONE = 0,
+    KEEL_BASELINE_MEAN = 1,
+    KEEL_BASELINE_LEAVE_ONE_OUT = 2,
+    KEEL_BASELINE_LENGTH_WEIGHTED = 3
+};
 enum { KEEL_SCALE_NONE = 0, KEEL_SCALE_GROUP = 1, KEEL_SCALE_BATCH = 2 };
 
 typedef struct keel_group_options {
-    int baseline, scale;         /* KEEL_BASELINE_*, KEEL_SCALE_* */
-    int normalize_then_sum;      /* normalise each function in its group, weigh, sum, normalise over the batch */
-    double eps;                  /* added to standard deviations */
-    double kl_coef;              /* times sequence_kl, taken from the reward before the baseline */
-    double clip_low, clip_high;  /* of the summed reward; both 0: off */
+    int baseline, scale; /* KEEL_BASELINE_*, KEEL_SCALE_* */
+    int normalize_then_sum; /* normalise each function in its group, weigh, sum, normalise over the batch */
+    double eps;             /* added to standard deviations */
+    double kl_coef;         /* times sequence_kl, taken from the reward before the baseline */
+    double clip_low, clip_high; /* of the summed reward; both 0: off */
 } keel_group_options;
 
 /* Count, mean and unbiased standard deviation of the cells x[i * stride] that are numbers: those of
  * rows of group g, or all when group is null. */
-static inline void keel_math_stats_(const double *x, size_t stride, const int32_t *group, int32_t g, size_t n,
-                                    double *count, double *mean, double *std) {
+static inline void keel_math_stats_(const double *x, size_t stride, const int32_t *group, int32_t g,
+                                    size_t n, double *count, double *mean, double *std) {
     double c = 0, m = 0, v = 0;
     for (size_t i = 0; i < n; i++)
-        if ((!group || group[i] == g) && !isnan(x[i * stride])) { c += 1; m += x[i * stride]; }
+        if ((!group || group[i] == g) && !isnan(x[i * stride])) {
+            c += 1;
+            m += x[i * stride];
+        }
     m = c > 0 ? m / c : 0;
     for (size_t i = 0; i < n; i++)
-        if ((!group || group[i] == g) && !isnan(x[i * stride])) v += (x[i * stride] - m) * (x[i * stride] - m);
+        if ((!group || group[i] == g) && !isnan(x[i * stride]))
+            v += (x[i * stride] - m) * (x[i * stride] - m);
     *count = c, *mean = m, *std = c > 1 ? sqrt(v / (c - 1)) : 0;
 }
 
 static inline int keel_math_first_of_group_(const int32_t *group, size_t i) {
     for (size_t j = i; j-- > 0;)
-        if (group[j] == group[i]) return 0;
+        if (group[j] == group[i])
+            return 0;
     return 1;
 }
 
@@ -186,61 +234,83 @@ static inline int keel_math_first_of_group_(const int32_t *group, size_t i) {
  *     scale group: / (std of the group's R + eps)     batch: / (std + eps), of R (mean) or of the advantages (else)
  * Standard deviations are unbiased. rewards [N] is the weighted sum, NaN where no function applied; such rows are in
  * no statistic and have advantage 0. sequence_kl and lengths may be null where they are not used. (RLOO, GRPO, OPO.) */
-static inline void keel_math_group_advantages(double *rewards, double *advantages, const double *x, const double *weights,
-                                              const int32_t *group, const double *sequence_kl, const double *lengths,
-                                              size_t n, size_t functions, const keel_group_options *o) {
+static inline void keel_math_group_advantages(double *rewards, double *advantages, const double *x,
+                                              const double *weights, const int32_t *group,
+                                              const double *sequence_kl, const double *lengths,
+                                              size_t n, size_t functions,
+                                              const keel_group_options *o) {
     double count, mean, std;
     for (size_t i = 0; i < n; i++) {
         double sum = 0, seen = 0;
         for (size_t f = 0; f < functions; f++)
-            if (!isnan(x[i * functions + f])) { sum += weights[f] * x[i * functions + f]; seen += 1; }
+            if (!isnan(x[i * functions + f])) {
+                sum += weights[f] * x[i * functions + f];
+                seen += 1;
+            }
         rewards[i] = advantages[i] = seen > 0 ? sum : NAN;
     }
     if (o->normalize_then_sum) {
-        for (size_t i = 0; i < n; i++) if (!isnan(advantages[i])) advantages[i] = 0;
+        for (size_t i = 0; i < n; i++)
+            if (!isnan(advantages[i]))
+                advantages[i] = 0;
         for (size_t f = 0; f < functions; f++)
             for (size_t i = 0; i < n; i++) {
-                if (!keel_math_first_of_group_(group, i)) continue;
+                if (!keel_math_first_of_group_(group, i))
+                    continue;
                 keel_math_stats_(x + f, functions, group, group[i], n, &count, &mean, &std);
                 for (size_t j = i; j < n; j++)
                     if (group[j] == group[i] && !isnan(x[j * functions + f]))
-                        advantages[j] += weights[f] * (x[j * functions + f] - mean) / (std + o->eps);
+                        advantages[j] += weights[f] * (x[j * functions + f] - mean) /
+                                         (std + o->eps);
             }
         keel_math_stats_(advantages, 1, 0, 0, n, &count, &mean, &std);
-        for (size_t i = 0; i < n; i++) advantages[i] = isnan(advantages[i]) ? 0 : (advantages[i] - mean) / (std + o->eps);
+        for (size_t i = 0; i < n; i++)
+            advantages[i] = isnan(advantages[i]) ? 0 : (advantages[i] - mean) / (std + o->eps);
         return;
     }
     for (size_t i = 0; i < n; i++) {
-        if (o->clip_low < o->clip_high) advantages[i] = keel_math_clamp(advantages[i], o->clip_low, o->clip_high);
-        if (sequence_kl && o->kl_coef != 0) advantages[i] -= o->kl_coef * sequence_kl[i];
+        if (o->clip_low < o->clip_high)
+            advantages[i] = keel_math_clamp(advantages[i], o->clip_low, o->clip_high);
+        if (sequence_kl && o->kl_coef != 0)
+            advantages[i] -= o->kl_coef * sequence_kl[i];
     }
     double batch_std = 0;
     if (o->scale == KEEL_SCALE_BATCH && o->baseline == KEEL_BASELINE_MEAN)
         keel_math_stats_(advantages, 1, 0, 0, n, &count, &mean, &batch_std);
     for (size_t i = 0; i < n; i++) {
-        if (!keel_math_first_of_group_(group, i)) continue;
+        if (!keel_math_first_of_group_(group, i))
+            continue;
         keel_math_stats_(advantages, 1, group, group[i], n, &count, &mean, &std);
         double base = mean, factor = 1;
-        if (o->baseline == KEEL_BASELINE_NONE) base = 0;
-        if (o->baseline == KEEL_BASELINE_LEAVE_ONE_OUT) factor = count > 1 ? count / (count - 1) : 0;
+        if (o->baseline == KEEL_BASELINE_NONE)
+            base = 0;
+        if (o->baseline == KEEL_BASELINE_LEAVE_ONE_OUT)
+            factor = count > 1 ? count / (count - 1) : 0;
         if (o->baseline == KEEL_BASELINE_LENGTH_WEIGHTED && lengths) {
             double top = 0, bottom = 0;
             for (size_t j = i; j < n; j++)
-                if (group[j] == group[i] && !isnan(advantages[j])) { top += lengths[j] * advantages[j]; bottom += lengths[j]; }
+                if (group[j] == group[i] && !isnan(advantages[j])) {
+                    top += lengths[j] * advantages[j];
+                    bottom += lengths[j];
+                }
             base = bottom > 0 ? top / bottom : mean;
         }
         int32_t g = group[i];
         for (size_t j = i; j < n; j++) {
-            if (group[j] != g) continue;
+            if (group[j] != g)
+                continue;
             advantages[j] = (advantages[j] - base) * factor;
-            if (o->scale == KEEL_SCALE_GROUP) advantages[j] /= std + o->eps;
+            if (o->scale == KEEL_SCALE_GROUP)
+                advantages[j] /= std + o->eps;
         }
     }
     if (o->scale == KEEL_SCALE_BATCH && o->baseline != KEEL_BASELINE_MEAN)
         keel_math_stats_(advantages, 1, 0, 0, n, &count, &mean, &batch_std);
     for (size_t i = 0; i < n; i++) {
-        if (o->scale == KEEL_SCALE_BATCH) advantages[i] /= batch_std + o->eps;
-        if (isnan(rewards[i])) advantages[i] = 0;
+        if (o->scale == KEEL_SCALE_BATCH)
+            advantages[i] /= batch_std + o->eps;
+        if (isnan(rewards[i]))
+            advantages[i] = 0;
     }
 }
 
@@ -249,9 +319,13 @@ static inline void keel_math_group_advantages(double *rewards, double *advantage
 /* log sum e^x over n cells, without overflow; -inf when all are -inf. */
 static inline double keel_math_logsumexp(const double *x, size_t n) {
     double top = -INFINITY, sum = 0;
-    for (size_t i = 0; i < n; i++) if (x[i] > top || isnan(x[i])) top = x[i];
-    if (isinf(top) || isnan(top)) return top;
-    for (size_t i = 0; i < n; i++) sum += exp(x[i] - top);
+    for (size_t i = 0; i < n; i++)
+        if (x[i] > top || isnan(x[i]))
+            top = x[i];
+    if (isinf(top) || isnan(top))
+        return top;
+    for (size_t i = 0; i < n; i++)
+        sum += exp(x[i] - top);
     return top + log(sum);
 }
 
@@ -261,9 +335,11 @@ static inline double keel_math_token_logprob(const double *logits, size_t vocab,
 }
 
 /* Adds the gradient of g * logprob(token) by the logits: g * (onehot - softmax). */
-static inline void keel_math_token_logprob_grad(double *grad, const double *logits, size_t vocab, size_t token, double g) {
+static inline void keel_math_token_logprob_grad(double *grad, const double *logits, size_t vocab,
+                                                size_t token, double g) {
     double lse = keel_math_logsumexp(logits, vocab);
-    for (size_t v = 0; v < vocab; v++) grad[v] -= g * exp(logits[v] - lse);
+    for (size_t v = 0; v < vocab; v++)
+        grad[v] -= g * exp(logits[v] - lse);
     grad[token] += g;
 }
 
@@ -274,10 +350,14 @@ static inline void keel_math_token_logprob_grad(double *grad, const double *logi
  * [V] are scratch; `context` holds the ids so far, prompt first. */
 
 /* Each distinct token of the context once: l < 0 ? l * penalty : l / penalty (Keskar et al. 2019). */
-static inline void keel_math_repetition_penalty(double *logits, size_t vocab, const int32_t *context, size_t n, double penalty, int32_t *order) {
-    for (size_t v = 0; v < vocab; v++) order[v] = 0;
+static inline void keel_math_repetition_penalty(double *logits, size_t vocab,
+                                                const int32_t *context, size_t n, double penalty,
+                                                int32_t *order) {
+    for (size_t v = 0; v < vocab; v++)
+        order[v] = 0;
     for (size_t i = 0; i < n; i++) {
-        if (context[i] < 0 || (size_t)context[i] >= vocab || order[context[i]]) continue;
+        if (context[i] < 0 || (size_t)context[i] >= vocab || order[context[i]])
+            continue;
         order[context[i]] = 1;
         double *l = &logits[context[i]];
         *l = *l < 0 ? *l * penalty : *l / penalty;
@@ -285,24 +365,31 @@ static inline void keel_math_repetition_penalty(double *logits, size_t vocab, co
 }
 
 /* Excludes tokens that would complete an n-gram of `size` tokens that is already in the context. */
-static inline void keel_math_no_repeat_ngram(double *logits, size_t vocab, const int32_t *context, size_t n, size_t size) {
-    if (size == 0 || n + 1 < size) return;
+static inline void keel_math_no_repeat_ngram(double *logits, size_t vocab, const int32_t *context,
+                                             size_t n, size_t size) {
+    if (size == 0 || n + 1 < size)
+        return;
     for (size_t i = 0; i + size <= n; i++) {
         size_t k = 0;
-        while (k + 1 < size && context[i + k] == context[n + 1 - size + k]) k++;
+        while (k + 1 < size && context[i + k] == context[n + 1 - size + k])
+            k++;
         int32_t banned = context[i + size - 1];
-        if (k + 1 == size && banned >= 0 && (size_t)banned < vocab) logits[banned] = -INFINITY;
+        if (k + 1 == size && banned >= 0 && (size_t)banned < vocab)
+            logits[banned] = -INFINITY;
     }
 }
 
 /* Excludes the end-of-text token while fewer than `least` tokens are generated. */
-static inline void keel_math_min_new_tokens(double *logits, size_t vocab, size_t generated, size_t least, int64_t eos) {
-    if (generated < least && eos >= 0 && (size_t)eos < vocab) logits[eos] = -INFINITY;
+static inline void keel_math_min_new_tokens(double *logits, size_t vocab, size_t generated,
+                                            size_t least, int64_t eos) {
+    if (generated < least && eos >= 0 && (size_t)eos < vocab)
+        logits[eos] = -INFINITY;
 }
 
 /* logits / temperature, temperature > 0. */
 static inline void keel_math_temperature(double *logits, size_t vocab, double temperature) {
-    for (size_t v = 0; v < vocab; v++) logits[v] /= temperature;
+    for (size_t v = 0; v < vocab; v++)
+        logits[v] /= temperature;
 }
 
 /* p = softmax(logits); returns the entropy in nats. */
@@ -310,7 +397,8 @@ static inline double keel_math_softmax(double *p, const double *logits, size_t v
     double lse = keel_math_logsumexp(logits, vocab), entropy = 0;
     for (size_t v = 0; v < vocab; v++) {
         p[v] = exp(logits[v] - lse);
-        if (p[v] > 0) entropy -= p[v] * (logits[v] - lse);
+        if (p[v] > 0)
+            entropy -= p[v] * (logits[v] - lse);
     }
     return entropy;
 }
@@ -318,16 +406,22 @@ static inline double keel_math_softmax(double *p, const double *logits, size_t v
 /* A heap of indices with the largest key on top; equal keys: the smaller index first. */
 static inline void keel_math_sift_(int32_t *heap, const double *key, size_t i, size_t n) {
     for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && (key[heap[child + 1]] > key[heap[child]] ||
-                              (key[heap[child + 1]] == key[heap[child]] && heap[child + 1] < heap[child]))) child++;
-        if (key[heap[i]] > key[heap[child]] || (key[heap[i]] == key[heap[child]] && heap[i] < heap[child])) return;
+        if (child + 1 < n &&
+            (key[heap[child + 1]] > key[heap[child]] ||
+             (key[heap[child + 1]] == key[heap[child]] && heap[child + 1] < heap[child])))
+            child++;
+        if (key[heap[i]] > key[heap[child]] ||
+            (key[heap[i]] == key[heap[child]] && heap[i] < heap[child]))
+            return;
         int32_t t = heap[i];
         heap[i] = heap[child], heap[child] = t;
     }
 }
 static inline void keel_math_heap_(int32_t *heap, const double *key, size_t n) {
-    for (size_t i = 0; i < n; i++) heap[i] = (int32_t)i;
-    for (size_t i = n / 2; i-- > 0;) keel_math_sift_(heap, key, i, n);
+    for (size_t i = 0; i < n; i++)
+        heap[i] = (int32_t)i;
+    for (size_t i = n / 2; i-- > 0;)
+        keel_math_sift_(heap, key, i, n);
 }
 /* Takes the top index off a heap of n and puts it behind the other n - 1. */
 static inline int32_t keel_math_pop_(int32_t *heap, const double *key, size_t n) {
@@ -339,57 +433,79 @@ static inline int32_t keel_math_pop_(int32_t *heap, const double *key, size_t n)
 
 /* Excludes logits below the k-th largest; ties at the threshold stay. */
 static inline void keel_math_top_k(double *logits, size_t vocab, size_t k, int32_t *order) {
-    if (k == 0 || k >= vocab) return;
+    if (k == 0 || k >= vocab)
+        return;
     keel_math_heap_(order, logits, vocab);
     double least = 0;
-    for (size_t i = 0; i < k; i++) least = logits[keel_math_pop_(order, logits, vocab - i)];
-    for (size_t v = 0; v < vocab; v++) if (logits[v] < least) logits[v] = -INFINITY;
+    for (size_t i = 0; i < k; i++)
+        least = logits[keel_math_pop_(order, logits, vocab - i)];
+    for (size_t v = 0; v < vocab; v++)
+        if (logits[v] < least)
+            logits[v] = -INFINITY;
 }
 
 /* Keeps the fewest tokens, the likeliest first, whose mass reaches top_p (Holtzman et al. 2020). */
-static inline void keel_math_top_p(double *logits, size_t vocab, double top_p, int32_t *order, double *p) {
-    if (top_p >= 1) return;
+static inline void keel_math_top_p(double *logits, size_t vocab, double top_p, int32_t *order,
+                                   double *p) {
+    if (top_p >= 1)
+        return;
     keel_math_softmax(p, logits, vocab);
     keel_math_heap_(order, p, vocab);
     size_t kept = 0;
     double mass = 0;
-    while (kept < vocab && (kept == 0 || mass < top_p)) mass += p[keel_math_pop_(order, p, vocab - kept++)];
-    for (size_t i = 0; i < vocab - kept; i++) logits[order[i]] = -INFINITY; /* what was not popped */
+    while (kept < vocab && (kept == 0 || mass < top_p))
+        mass += p[keel_math_pop_(order, p, vocab - kept++)];
+    for (size_t i = 0; i < vocab - kept; i++)
+        logits[order[i]] = -INFINITY; /* what was not popped */
 }
 
 /* Excludes tokens whose probability is below `floor`; those as likely as the likeliest stay. */
 static inline void keel_math_floor_(double *logits, const double *p, size_t vocab, double floor) {
     double top = 0;
-    for (size_t v = 0; v < vocab; v++) if (p[v] > top) top = p[v];
-    for (size_t v = 0; v < vocab; v++) if (p[v] < floor && p[v] < top) logits[v] = -INFINITY;
+    for (size_t v = 0; v < vocab; v++)
+        if (p[v] > top)
+            top = p[v];
+    for (size_t v = 0; v < vocab; v++)
+        if (p[v] < floor && p[v] < top)
+            logits[v] = -INFINITY;
 }
 
 /* Excludes tokens less likely than min_p times the likeliest. */
 static inline void keel_math_min_p(double *logits, size_t vocab, double min_p, double *p) {
     double top = 0;
     keel_math_softmax(p, logits, vocab);
-    for (size_t v = 0; v < vocab; v++) if (p[v] > top) top = p[v];
+    for (size_t v = 0; v < vocab; v++)
+        if (p[v] > top)
+            top = p[v];
     keel_math_floor_(logits, p, vocab, min_p * top);
 }
 
 /* Keeps the tokens whose surprise is nearest the entropy, until their mass reaches `mass` (Meister et al. 2023). `p` has 2V cells. */
-static inline void keel_math_typical_p(double *logits, size_t vocab, double mass, int32_t *order, double *p) {
-    if (mass >= 1) return;
-    double entropy = keel_math_softmax(p, logits, vocab), lse = keel_math_logsumexp(logits, vocab), sum = 0, last = 0;
+static inline void keel_math_typical_p(double *logits, size_t vocab, double mass, int32_t *order,
+                                       double *p) {
+    if (mass >= 1)
+        return;
+    double entropy = keel_math_softmax(p, logits, vocab), lse = keel_math_logsumexp(logits, vocab),
+           sum = 0, last = 0;
     double *near = p + vocab; /* minus the distance, so that the heap's top is the nearest */
-    for (size_t v = 0; v < vocab; v++) near[v] = -fabs(lse - logits[v] - entropy);
+    for (size_t v = 0; v < vocab; v++)
+        near[v] = -fabs(lse - logits[v] - entropy);
     keel_math_heap_(order, near, vocab);
     for (size_t i = 0; i < vocab; i++) {
         int32_t v = keel_math_pop_(order, near, vocab - i);
         last = near[v];
         sum += p[v];
-        if (sum >= mass) break;
+        if (sum >= mass)
+            break;
     }
-    for (size_t v = 0; v < vocab; v++) if (near[v] < last) logits[v] = -INFINITY;
+    for (size_t v = 0; v < vocab; v++)
+        if (near[v] < last)
+            logits[v] = -INFINITY;
 }
 
 /* Excludes tokens of probability below epsilon (Hewitt et al. 2022). */
-static inline void keel_math_epsilon_cutoff(double *logits, size_t vocab, double epsilon, double *p) {
+static inline void keel_math_epsilon_cutoff(double *logits, size_t vocab, double epsilon,
+                                            double *p) {
     keel_math_softmax(p, logits, vocab);
     keel_math_floor_(logits, p, vocab, epsilon);
 }

@@ -37,7 +37,7 @@ public struct Call {
         guard let numbers = keel_list(raw, name, &count) else { return [] }
         return Array(UnsafeBufferPointer(start: numbers, count: count))
     }
-    /// A fact of the run, as "step" or "eos_token_id"; NaN when unknown. The names stand in `keel.h`.
+    /// A fact of the run, as "step" or "eos_token_id" (`keel.h` lists them); NaN when unknown.
     public func fact(_ name: String) -> Double { keel_fact(raw, name) }
     /// The phase this call belongs to.
     public var phase: String { keel_phase_name(raw).map { String(cString: $0) } ?? "policy" }
@@ -63,7 +63,9 @@ public struct Call {
     func bytes(_ column: String, _ row: Int) -> [UInt8]? {
         Call.buffer(keel_text(raw, column, row)).map(Array.init)
     }
-    func field(_ pointer: String, _ row: Int) -> String? { Call.string(keel_field(raw, row, pointer)) }
+    func field(_ pointer: String, _ row: Int) -> String? {
+        Call.string(keel_field(raw, row, pointer))
+    }
     func has(_ column: String) -> Bool { keel_has(raw, column) != 0 }
     func tokens(_ row: Int) -> (ids: [Int32], prompt: Int) {
         var prompt = 0
@@ -78,20 +80,24 @@ public struct Call {
         let shape = (0..<Int(array.ndim)).map { Int(array.shape[$0]) }
         guard count > 0, let data = array.data else { return Column([], shape: shape) }
         if Int(array.code) == KEEL_INT {
-            let cells = UnsafeBufferPointer(start: data.assumingMemoryBound(to: Int32.self), count: count)
+            let cells = UnsafeBufferPointer(
+                start: data.assumingMemoryBound(to: Int32.self), count: count)
             return Column(cells.map(Double.init), shape: shape)
         }
-        let cells = UnsafeBufferPointer(start: data.assumingMemoryBound(to: Double.self), count: count)
+        let cells = UnsafeBufferPointer(
+            start: data.assumingMemoryBound(to: Double.self), count: count)
         return Column(Array(cells), shape: shape)
     }
     func put(_ name: String, _ column: Column) throws {
         let shape = column.shape.map(Int64.init)
         guard column.values.count == column.shape.reduce(1, *) else {
-            throw PluginError(.invalid, "column \(name): \(column.values.count) cells for shape \(column.shape)")
+            throw PluginError(
+                .invalid, "column \(name): \(column.values.count) cells for shape \(column.shape)")
         }
         let status = column.values.withUnsafeBufferPointer { cells in
             shape.withUnsafeBufferPointer { lengths in
-                var array = keel_array_f64(cells.baseAddress, lengths.baseAddress, Int32(shape.count))
+                var array = keel_array_f64(
+                    cells.baseAddress, lengths.baseAddress, Int32(shape.count))
                 return keel_put(raw, name, &array)
             }
         }
@@ -103,7 +109,8 @@ public struct Call {
     func input(_ column: String) -> Tensor { Tensor(id: keel_in(raw, column), call: self) }
     func op(_ code: Int, _ inputs: [Tensor], _ constants: [Double]) -> Tensor {
         let ids = inputs.map(\.id)
-        return Tensor(id: keel_op(raw, Int32(code), ids, ids.count, constants, constants.count), call: self)
+        return Tensor(
+            id: keel_op(raw, Int32(code), ids, ids.count, constants, constants.count), call: self)
     }
     func shape(of tensor: Tensor) -> [Int]? {
         var lengths = [Int64](repeating: 0, count: 8)
@@ -115,7 +122,8 @@ public struct Call {
         let shape = column.shape.map(Int64.init)
         let id = column.values.withUnsafeBufferPointer { cells in
             shape.withUnsafeBufferPointer { lengths in
-                var array = keel_array_f64(cells.baseAddress, lengths.baseAddress, Int32(shape.count))
+                var array = keel_array_f64(
+                    cells.baseAddress, lengths.baseAddress, Int32(shape.count))
                 return keel_upload(raw, &array)
             }
         }
@@ -127,7 +135,8 @@ public struct Call {
     /// Throws what the host has recorded already; the text is its own.
     private func check(_ status: keel_status, _ what: String) throws {
         guard status == KEEL_OK else {
-            throw PluginError(PluginError.Code(rawValue: status) ?? .internalError, "\(what) was refused")
+            throw PluginError(
+                PluginError.Code(rawValue: status) ?? .internalError, "\(what) was refused")
         }
     }
     private static func buffer(_ text: keel_str) -> UnsafeRawBufferPointer? {
@@ -185,7 +194,9 @@ public final class Logits {
 
     /// Each distinct token of the context once: l < 0 ? l · penalty : l / penalty.
     public func penalizeRepetition(_ penalty: Double) {
-        edit { keel_math_repetition_penalty(&cells, count, context, context.count, penalty, &order) }
+        edit {
+            keel_math_repetition_penalty(&cells, count, context, context.count, penalty, &order)
+        }
     }
     /// Excludes tokens that would complete an n-gram that is already in the context.
     public func banRepeatedNGrams(_ size: Int) {
@@ -194,7 +205,9 @@ public final class Logits {
     /// Keeps the k likeliest; ties at the threshold stay.
     public func keepTop(_ k: Int) { edit { keel_math_top_k(&cells, count, k, &order) } }
     /// Keeps the fewest tokens whose mass reaches p.
-    public func keepNucleus(_ p: Double) { edit { keel_math_top_p(&cells, count, p, &order, &scratch) } }
+    public func keepNucleus(_ p: Double) {
+        edit { keel_math_top_p(&cells, count, p, &order, &scratch) }
+    }
     /// Excludes tokens less likely than p times the likeliest.
     public func dropBelowShare(_ p: Double) { edit { keel_math_min_p(&cells, count, p, &scratch) } }
     /// Keeps the tokens whose surprise is nearest the entropy, until their mass is reached.
@@ -202,9 +215,13 @@ public final class Logits {
         edit { keel_math_typical_p(&cells, count, mass, &order, &scratch) }
     }
     /// Excludes tokens of a probability below epsilon.
-    public func dropBelow(_ epsilon: Double) { edit { keel_math_epsilon_cutoff(&cells, count, epsilon, &scratch) } }
+    public func dropBelow(_ epsilon: Double) {
+        edit { keel_math_epsilon_cutoff(&cells, count, epsilon, &scratch) }
+    }
     /// Excludes tokens below min(epsilon, sqrt(epsilon) · e^-entropy).
-    public func dropBelowEta(_ epsilon: Double) { edit { keel_math_eta_cutoff(&cells, count, epsilon, &scratch) } }
+    public func dropBelowEta(_ epsilon: Double) {
+        edit { keel_math_eta_cutoff(&cells, count, epsilon, &scratch) }
+    }
 
     private func edit(_ body: () -> Void) {
         body()
@@ -231,7 +248,7 @@ public final class Logits {
 
 // MARK: - Instances
 
-/// A component at work. The C callbacks find it in `self` and need no type of their own.
+/// A component at work: what the C callbacks find in `self`, so that they need no type.
 class Instance {
     func prepare(_ call: Call) throws {}
     func loss(_ call: Call) throws -> keel_t { keel_t() }
@@ -274,7 +291,9 @@ private final class ObjectiveHolder<O: Objective>: Holder<O> {
 private final class RewardHolder<R: Reward>: Holder<R> {
     override func score(_ call: Call, _ out: UnsafeMutableBufferPointer<Float>) throws {
         for row in out.indices {
-            if let score = try component.score(Sample(call: call, row: row)) { out[row] = Float(score) }
+            if let score = try component.score(Sample(call: call, row: row)) {
+                out[row] = Float(score)
+            }
         }
     }
 }
@@ -292,14 +311,19 @@ private final class GroupRewardHolder<R: GroupReward>: Holder<R> {
 private final class TokenSamplerHolder<S: TokenSampler>: Holder<S> {
     private var row: Logits?
 
-    override func sample(_ call: Call, _ logits: keel_array, _ tokens: UnsafeMutablePointer<Int32>) throws {
-        guard logits.ndim == 2, let data = logits.data else { throw PluginError(.invalid, "logits without rows") }
+    override func sample(
+        _ call: Call, _ logits: keel_array, _ tokens: UnsafeMutablePointer<Int32>
+    ) throws {
+        guard logits.ndim == 2, let data = logits.data else {
+            throw PluginError(.invalid, "logits without rows")
+        }
         let vocabulary = Int(logits.shape[1])
         let row = self.row ?? Logits(call)
         self.row = row
         for index in 0..<Int(logits.shape[0]) {
             let cells = UnsafeMutableBufferPointer(
-                start: data.assumingMemoryBound(to: Float.self) + index * vocabulary, count: vocabulary)
+                start: data.assumingMemoryBound(to: Float.self) + index * vocabulary,
+                count: vocabulary)
             row.load(call, index, UnsafeBufferPointer(cells))
             tokens[index] = try component.sample(row).map(Int32.init) ?? -1
             row.store(cells)
@@ -308,8 +332,10 @@ private final class TokenSamplerHolder<S: TokenSampler>: Holder<S> {
 }
 
 private final class DataSamplerHolder<S: DataSampler>: Holder<S> {
-    override func order(_ call: Call, _ epoch: Int, _ out: UnsafeMutableBufferPointer<Int64>) throws {
-        let rows = try component.order(Epoch(call: call, number: epoch, rows: call.rows, count: out.count))
+    override func order(_ call: Call, _ epoch: Int, _ out: UnsafeMutableBufferPointer<Int64>) throws
+    {
+        let rows = try component.order(
+            Epoch(call: call, number: epoch, rows: call.rows, count: out.count))
         guard rows.count == out.count else {
             throw PluginError(.invalid, "\(rows.count) rows ordered, \(out.count) wanted")
         }
@@ -323,7 +349,9 @@ private typealias Me = UnsafeMutableRawPointer?
 private typealias RawCall = UnsafeMutablePointer<keel_call>?
 
 /// Runs the body with the instance behind `self` and the call, or gives the fallback.
-private func with<R>(_ me: Me, _ raw: RawCall, _ fallback: R, _ body: (Instance, Call) throws -> R) -> R {
+private func with<R>(
+    _ me: Me, _ raw: RawCall, _ fallback: R, _ body: (Instance, Call) throws -> R
+) -> R {
     guard let me, let raw else { return fallback }
     let call = Call(raw: raw)
     let instance = Unmanaged<Instance>.fromOpaque(me).takeUnretainedValue()
@@ -331,7 +359,9 @@ private func with<R>(_ me: Me, _ raw: RawCall, _ fallback: R, _ body: (Instance,
 }
 
 /// The same for callbacks that answer with a status.
-private func status(_ me: Me, _ raw: RawCall, _ body: (Instance, Call) throws -> Void) -> keel_status {
+private func status(
+    _ me: Me, _ raw: RawCall, _ body: (Instance, Call) throws -> Void
+) -> keel_status {
     with(me, raw, keel_status(KEEL_E_INTERNAL)) { instance, call in
         try body(instance, call)
         return keel_status(KEEL_OK)
@@ -353,7 +383,7 @@ private func create(_ raw: RawCall) -> Me {
 
 // MARK: - Descriptors
 
-/// The description of one component, being filled in. Made by `plugin(_:_:_:)`.
+/// The description of one component, being filled in by `plugin(_:_:_:)`.
 public final class Part {
     fileprivate var component = keel_component()
 
@@ -378,7 +408,8 @@ public final class Part {
             component.save = { me, raw in status(me, raw) { try $0.save($1) } }
             component.load = { me, raw, version, bytes, count in
                 status(me, raw) { instance, _ in
-                    try instance.load(Array(UnsafeRawBufferPointer(start: bytes, count: count)), version)
+                    try instance.load(
+                        Array(UnsafeRawBufferPointer(start: bytes, count: count)), version)
                 }
             }
         }
@@ -386,9 +417,11 @@ public final class Part {
 
     private static func parameter(_ schema: ParamSchema) -> keel_param {
         keel_param(
-            name: immortal(schema.name), type: Int32(schema.type), reserved: 0, value: schema.number,
+            name: immortal(schema.name), type: Int32(schema.type), reserved: 0,
+            value: schema.number,
             min: schema.min, max: schema.max, text: schema.text.map(immortal) ?? nil,
-            choices: schema.choices.isEmpty ? nil : names(schema.choices), help: immortal(schema.help))
+            choices: schema.choices.isEmpty ? nil : names(schema.choices),
+            help: immortal(schema.help))
     }
 
     private func begin(_ kind: Int, _ make: @escaping (Call) throws -> Instance) {
@@ -432,22 +465,27 @@ public final class Part {
         begin(KEEL_KIND_DATA_SAMPLER) { try DataSamplerHolder<S>($0) }
         component.needs = names(S.needs)
         component.order = { me, raw, epoch, out, count in
-            status(me, raw) { try $0.order($1, Int(epoch), UnsafeMutableBufferPointer(start: out, count: count)) }
+            status(me, raw) {
+                try $0.order($1, Int(epoch), UnsafeMutableBufferPointer(start: out, count: count))
+            }
         }
     }
 }
 
-private let scoreThunk: @convention(c) (Me, RawCall, Int, UnsafeMutablePointer<Float>?) -> keel_status = {
-    me, raw, count, out in
-    status(me, raw) { try $0.score($1, UnsafeMutableBufferPointer(start: out, count: count)) }
-}
+private let scoreThunk:
+    @convention(c) (Me, RawCall, Int, UnsafeMutablePointer<Float>?) -> keel_status = {
+        me, raw, count, out in
+        status(me, raw) { try $0.score($1, UnsafeMutableBufferPointer(start: out, count: count)) }
+    }
 
 /// The description of a plugin, for `keel_plugin_v1` to return; made at the first call and kept for ever.
 ///
 ///     @c(keel_plugin_v1) public func entry() -> UnsafePointer<keel_plugin>? {
 ///         plugin("org.example.length", "1.0.0", Length.self)
 ///     }
-public func plugin(_ id: String, _ version: String, _ components: any Component.Type...) -> UnsafePointer<keel_plugin>? {
+public func plugin(
+    _ id: String, _ version: String, _ components: any Component.Type...
+) -> UnsafePointer<keel_plugin>? {
     let address = made.withLock { made -> UInt in
         if let address = made[id] { return address }
         let list = components.map { type -> UnsafePointer<keel_component>? in

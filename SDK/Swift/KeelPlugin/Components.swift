@@ -86,7 +86,7 @@ extension Reward {
     public static func describe(_ part: Part) { part.reward(Self.self) }
 }
 
-/// A reward whose rows depend on each other, such as a ranking inside a group. It gets whole groups.
+/// A reward whose rows depend on each other, such as a ranking inside a group: it gets whole groups.
 public protocol GroupReward: Component {
     /// Columns it reads, besides the texts.
     static var needs: [String] { get }

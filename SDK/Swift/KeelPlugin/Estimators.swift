@@ -2,7 +2,7 @@ import CKeel
 
 // MARK: - With gradients: tensor formulas that several objectives share
 
-/// Per-token estimate of KL(policy || ref): the log-ratio itself. Unbiased, may be negative.
+/// Per-token estimate of KL(policy || ref): the log-ratio itself, unbiased, sometimes negative.
 ///
 ///     k1 = d,   d = logprobs - refLogprobs
 ///
@@ -16,7 +16,9 @@ public func klK1(_ logprobs: Tensor, _ refLogprobs: Tensor) -> Tensor { logprobs
 ///     k2 = d² / 2,   d = logprobs - refLogprobs
 ///
 /// - Returns: `[batch, time]` in nats, not masked.
-public func klK2(_ logprobs: Tensor, _ refLogprobs: Tensor) -> Tensor { 0.5 * (logprobs - refLogprobs).square() }
+public func klK2(_ logprobs: Tensor, _ refLogprobs: Tensor) -> Tensor {
+    0.5 * (logprobs - refLogprobs).square()
+}
 
 /// Per-token estimate of KL(policy || ref): unbiased and never negative.
 ///
@@ -89,16 +91,19 @@ public enum AdvantageScale: Int32, Sendable {
 ///   - clip: bounds of the reward, nil = none.
 /// - Returns: `[batch]`.
 public func groupAdvantages(
-    rewards: [Double], group: [Double], sequenceKL: [Double]? = nil, klCoef: Double = 0, clip: (Double, Double)? = nil,
+    rewards: [Double], group: [Double], sequenceKL: [Double]? = nil, klCoef: Double = 0,
+    clip: (Double, Double)? = nil,
     baseline: Baseline, scale: AdvantageScale, eps: Double = 1e-4
 ) -> [Double] {
     var sums = rewards
     var advantages = rewards
     var options = keel_group_options(
-        baseline: baseline.rawValue, scale: scale.rawValue, normalize_then_sum: 0, eps: eps, kl_coef: klCoef,
+        baseline: baseline.rawValue, scale: scale.rawValue, normalize_then_sum: 0, eps: eps,
+        kl_coef: klCoef,
         clip_low: clip?.0 ?? 0, clip_high: clip?.1 ?? 0)
     keel_math_group_advantages(
-        &sums, &advantages, rewards, [1], group.map { Int32($0) }, sequenceKL, nil, rewards.count, 1, &options)
+        &sums, &advantages, rewards, [1], group.map { Int32($0) }, sequenceKL, nil, rewards.count,
+        1, &options)
     return advantages
 }
 
@@ -124,19 +129,24 @@ public func sequenceKL(
     let rows = logprobs.shape[0]
     var sums = [Double](repeating: 0, count: rows)
     let time = rows > 0 ? logprobs.values.count / rows : 0
-    keel_math_sequence_kl(&sums, estimator.code, logprobs.values, refLogprobs.values, mask.values, rows, time)
+    keel_math_sequence_kl(
+        &sums, estimator.code, logprobs.values, refLogprobs.values, mask.values, rows, time)
     return sums
 }
 
-/// Generalised advantage estimation: `[batch, time]` each. Schulman et al. 2016, equation 16.
+/// Generalised advantage estimation, `[batch, time]` each.
+///
+/// Schulman et al. 2016, equation 16.
 public func gae(
-    rewards: Column, values: Column, mask: Column, gamma: Double, lam: Double, bootstrap: [Double]? = nil
+    rewards: Column, values: Column, mask: Column, gamma: Double, lam: Double,
+    bootstrap: [Double]? = nil
 ) -> (advantages: Column, returns: Column) {
     var advantages = rewards
     var returns = rewards
     let rows = rewards.shape[0]
     keel_math_gae(
-        &advantages.values, &returns.values, rewards.values, values.values, mask.values, bootstrap, rows,
+        &advantages.values, &returns.values, rewards.values, values.values, mask.values, bootstrap,
+        rows,
         rows > 0 ? rewards.values.count / rows : 0, gamma, lam)
     return (advantages, returns)
 }
@@ -148,7 +158,8 @@ public func whiten(
     _ x: Column, mask: Column, unbiased: Bool = false, eps: Double = 1e-8, shift: Bool = true
 ) -> Column {
     var result = x
-    keel_math_whiten(&result.values, x.values, mask.values, x.values.count, unbiased ? 1 : 0, eps, shift ? 1 : 0)
+    keel_math_whiten(
+        &result.values, x.values, mask.values, x.values.count, unbiased ? 1 : 0, eps, shift ? 1 : 0)
     return result
 }
 
@@ -166,5 +177,7 @@ public struct RunningMoments: Sendable {
         return keel_math_moments_std(&copy)
     }
     /// Takes in a batch.
-    public mutating func add(_ scores: [Double]) { keel_math_moments_add(&moments, scores, scores.count) }
+    public mutating func add(_ scores: [Double]) {
+        keel_math_moments_add(&moments, scores, scores.count)
+    }
 }

@@ -13,7 +13,9 @@ public struct Needs: ExpressibleByArrayLiteral, Sendable {
         /// A column by its name in the C interface; per side when the data are pairs.
         public static func column(_ name: String) -> Item { Item(kind: .column, name: name) }
         /// A column that is used when it is there.
-        public static func optional(_ item: Item) -> Item { Item(kind: item.kind, name: item.name + "?") }
+        public static func optional(_ item: Item) -> Item {
+            Item(kind: item.kind, name: item.name + "?")
+        }
 
         /// Data: plain texts.
         public static let text = Item(kind: .data, name: "text")

@@ -82,11 +82,14 @@ extension Param where Value == Double {
         self.init(wrappedValue, name, 0, 0, help)
     }
     /// A number from `range.lowerBound` on, as in `0.0...`.
-    public init(wrappedValue: Double, _ name: String, _ range: PartialRangeFrom<Double>, _ help: String) {
+    public init(
+        wrappedValue: Double, _ name: String, _ range: PartialRangeFrom<Double>, _ help: String
+    ) {
         self.init(wrappedValue, name, range.lowerBound, .infinity, help)
     }
     /// A number within the range, both ends allowed.
-    public init(wrappedValue: Double, _ name: String, _ range: ClosedRange<Double>, _ help: String) {
+    public init(wrappedValue: Double, _ name: String, _ range: ClosedRange<Double>, _ help: String)
+    {
         self.init(wrappedValue, name, range.lowerBound, range.upperBound, help)
     }
 }
@@ -115,7 +118,8 @@ extension Param where Value == Int {
 extension Param where Value == Bool {
     /// A switch.
     public init(wrappedValue: Bool, _ name: String, _ help: String) {
-        let schema = ParamSchema(name: name, help: help, type: KEEL_TYPE_BOOL, number: wrappedValue ? 1 : 0)
+        let schema = ParamSchema(
+            name: name, help: help, type: KEEL_TYPE_BOOL, number: wrappedValue ? 1 : 0)
         box = ParamBox(wrappedValue, schema) { call, name in call.number(name) != 0 }
     }
 }
@@ -124,7 +128,8 @@ extension Param where Value == Bool? {
     /// A switch that may be left open: true, false or null.
     public init(wrappedValue: Bool?, _ name: String, _ help: String) {
         let schema = ParamSchema(
-            name: name, help: help, type: KEEL_TYPE_JSON, text: wrappedValue.map { "\($0)" } ?? "null")
+            name: name, help: help, type: KEEL_TYPE_JSON,
+            text: wrappedValue.map { "\($0)" } ?? "null")
         box = ParamBox(wrappedValue, schema) { call, name in
             switch call.json(name) {
             case "true": return true
@@ -158,7 +163,8 @@ extension Param where Value == [Double] {
 extension Param where Value == [String] {
     /// A list of texts, written as a JSON array.
     public init(wrappedValue: [String], _ name: String, _ help: String) {
-        let schema = ParamSchema(name: name, help: help, type: KEEL_TYPE_JSON, text: jsonText(wrappedValue))
+        let schema = ParamSchema(
+            name: name, help: help, type: KEEL_TYPE_JSON, text: jsonText(wrappedValue))
         box = ParamBox(wrappedValue, schema) { call, name in
             guard let list = parseStrings(call.json(name)) else {
                 call.fail(.invalid, "parameter \(name) must be an array of strings")
@@ -198,7 +204,7 @@ func jsonText(_ list: [String]) -> String {
     return "[" + quoted.joined(separator: ",") + "]"
 }
 
-/// The strings of a JSON array that holds nothing else, or nil. The host has checked that the text is JSON.
+/// The strings of a JSON array that holds nothing else, or nil; the host has checked the JSON.
 func parseStrings(_ json: String) -> [String]? {
     var list: [String] = []
     var text: [UInt16]?
@@ -215,7 +221,8 @@ func parseStrings(_ json: String) -> [String]? {
                 let plain: [UInt16: UInt16] = [0x6E: 10, 0x74: 9, 0x72: 13, 0x62: 8, 0x66: 12]
                 if escaped == 0x75 {
                     let digits = (0..<4).compactMap { _ in units.next() }
-                    guard let code = UInt16(String(decoding: digits, as: UTF16.self), radix: 16) else { return nil }
+                    guard let code = UInt16(String(decoding: digits, as: UTF16.self), radix: 16)
+                    else { return nil }
                     current.append(code)
                 } else {
                     current.append(plain[escaped] ?? escaped)

@@ -96,8 +96,10 @@ extension Tensor {
     public func reciprocal() -> Tensor { op(KEEL_OP_RECIPROCAL) }
     /// x^y.
     public func pow(_ y: Tensor) -> Tensor { op(KEEL_OP_POW, [y]) }
-    /// min(max(x, low), high); no gradient outside. A bound may be infinite.
-    public func clamped(_ low: Double, _ high: Double) -> Tensor { op(KEEL_OP_CLAMP, [], [low, high]) }
+    /// min(max(x, low), high), without gradient outside; a bound may be infinite.
+    public func clamped(_ low: Double, _ high: Double) -> Tensor {
+        op(KEEL_OP_CLAMP, [], [low, high])
+    }
 
     // MARK: Reductions. Without an axis over all cells; cells where the mask is 0 are left out
 
@@ -145,7 +147,9 @@ extension Tensor {
     // MARK: Shape
 
     /// The same cells in another shape; one length may be -1.
-    public func reshaped(_ shape: [Int]) -> Tensor { op(KEEL_OP_RESHAPE, [], shape.map(Double.init)) }
+    public func reshaped(_ shape: [Int]) -> Tensor {
+        op(KEEL_OP_RESHAPE, [], shape.map(Double.init))
+    }
     /// `[batch]` as `[batch, 1]`, to meet `[batch, time]`.
     public func asColumn() -> Tensor { reshaped([-1, 1]) }
     /// The part `start ..< stop` of an axis, with Python's meaning of negative bounds.
@@ -156,14 +160,16 @@ extension Tensor {
     public func concatenated(with others: [Tensor], axis: Int = 0) -> Tensor {
         op(KEEL_OP_CONCAT, others, [Double(axis)])
     }
-    /// The slices `indices[0]`, `indices[1]` ... of an axis.
+    /// The slices of an axis at the given indices, in their order.
     public func rows(_ indices: Tensor, axis: Int = 0) -> Tensor {
         op(KEEL_OP_INDEX, [indices], [Double(axis)])
     }
     /// out[..., j] = x[..., indices[..., j]] along the last axis.
     public func gathered(_ indices: Tensor) -> Tensor { op(KEEL_OP_GATHER, [indices]) }
     /// Repeated to a shape by numpy's rules; -1 keeps a length.
-    public func broadcast(_ shape: [Int]) -> Tensor { op(KEEL_OP_BROADCAST, [], shape.map(Double.init)) }
+    public func broadcast(_ shape: [Int]) -> Tensor {
+        op(KEEL_OP_BROADCAST, [], shape.map(Double.init))
+    }
     /// The last two axes swapped.
     public func transposed() -> Tensor { op(KEEL_OP_TRANSPOSE) }
 

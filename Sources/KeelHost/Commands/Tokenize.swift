@@ -34,11 +34,15 @@ package enum TokenizeCommand {
             } else if let text = json["text"]?.string, json["pair"]?.isNull ?? true {
                 encoding = try tokenizer.encode(text, addSpecial: addSpecial)
             } else {
-                throw KeelError("tokenizer", "a line must be a string or {\"text\", \"pair\"}, found \(json.kind)", code: .badData)
+                throw KeelError(
+                    "tokenizer",
+                    "a line must be a string or {\"text\", \"pair\"}, found \(json.kind)",
+                    code: .badData)
             }
             return [
                 "ids": .array(encoding.ids.map { .int(Int64($0)) }),
-                "offsets": .array(encoding.offsets.map { [JSON($0.lowerBound), JSON($0.upperBound)] }),
+                "offsets": .array(
+                    encoding.offsets.map { [JSON($0.lowerBound), JSON($0.upperBound)] }),
                 "type_ids": .array(encoding.typeIDs.map { .int(Int64($0)) }),
             ]
         }
@@ -47,7 +51,8 @@ package enum TokenizeCommand {
     /// Answers each line, a list of ids, with the text they stand for.
     ///
     /// - Parameter skipSpecial: leaves special tokens out.
-    /// - Returns: `failed` when a line could not be answered; ids that the tokenizer lacks are such a case.
+    /// - Returns: `failed` when a line could not be answered; ids that the tokenizer lacks are such
+    ///   a case.
     /// - Throws: `KeelError` when the tokenizer cannot be read.
     package static func decode(
         model: String, skipSpecial: Bool = false, next: () throws -> [UInt8]?,
@@ -56,12 +61,15 @@ package enum TokenizeCommand {
         let tokenizer = try Tokenizer.load(directory: model)
         return try answer(next, write) { json in
             guard let list = json.array else {
-                throw KeelError("tokenizer", "a line must be a list of ids, found \(json.kind)", code: .badData)
+                throw KeelError(
+                    "tokenizer", "a line must be a list of ids, found \(json.kind)", code: .badData)
             }
             let ids = try list.enumerated().map { place, value in
-                guard let id = value.int.flatMap({ Int32(exactly: $0) }), tokenizer.token(id) != nil else {
+                guard let id = value.int.flatMap({ Int32(exactly: $0) }), tokenizer.token(id) != nil
+                else {
                     throw KeelError(
-                        "tokenizer", "item \(place) is no token id: \(value.text()); ids are 0 to \(tokenizer.idLimit - 1)",
+                        "tokenizer",
+                        "item \(place) is no token id: \(value.text()); ids are 0 to \(tokenizer.idLimit - 1)",
                         code: .badData)
                 }
                 return id
@@ -71,7 +79,8 @@ package enum TokenizeCommand {
     }
 
     private static func answer(
-        _ next: () throws -> [UInt8]?, _ write: (String) throws -> Void, _ body: (JSON) throws -> JSON
+        _ next: () throws -> [UInt8]?, _ write: (String) throws -> Void,
+        _ body: (JSON) throws -> JSON
     ) throws -> ExitCode {
         var code = ExitCode.ok
         var number = 0

@@ -22,7 +22,9 @@ struct StripDecoder: Decoder {
                 left -= 1
             }
             var right = stop
-            while right > 0, rest.count >= content.count, rest.suffix(content.count).elementsEqual(content) {
+            while right > 0, rest.count >= content.count,
+                rest.suffix(content.count).elementsEqual(content)
+            {
                 rest = rest.dropLast(content.count)
                 right -= 1
             }

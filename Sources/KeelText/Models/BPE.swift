@@ -15,7 +15,8 @@ package struct BPE: TokenModel {
     private let suffix: [UInt8]
     /// The ids of `<0x00>` to `<0xFF>` (-1: none); empty without byte fallback.
     private let byteIDs: [Int32]
-    /// No token holds U+2581 behind another character: what stands before and after it merges apart.
+    /// No token holds U+2581 behind another character: what stands before and after it merges
+    /// apart.
     private let cutsAtMarks: Bool
 
     package init(_ part: Part) throws {
@@ -31,7 +32,8 @@ package struct BPE: TokenModel {
         ignoresMerges = try part["ignore_merges"].flag(false)
         if let token = try part["unk_token"].optionalText() {
             guard let id = vocabulary.id(token) else {
-                throw part["unk_token"].error("the unknown token \"\(token)\" is not in the vocabulary")
+                throw part["unk_token"].error(
+                    "the unknown token \"\(token)\" is not in the vocabulary")
             }
             unknown = id
         } else {
@@ -39,7 +41,9 @@ package struct BPE: TokenModel {
         }
         byteIDs = try part["byte_fallback"].flag(false) ? BPE.byteTokens(vocabulary) : []
         merges = try BPE.readMerges(part["merges"], vocabulary, prefix)
-        cutsAtMarks = unknown != nil && !ignoresMerges && prefix.isEmpty && suffix.isEmpty && BPE.keepsMarksInFront(vocabulary)
+        cutsAtMarks =
+            unknown != nil && !ignoresMerges && prefix.isEmpty && suffix.isEmpty
+            && BPE.keepsMarksInFront(vocabulary)
     }
 
     /// U+2581, which stands for a space.
@@ -58,7 +62,8 @@ package struct BPE: TokenModel {
     private static func nextMark(_ bytes: [UInt8], _ range: Range<Int>) -> Int? {
         var at = range.lowerBound
         func isMark(_ at: Int) -> Bool {
-            at + 3 <= range.upperBound && bytes[at] == 0xE2 && bytes[at + 1] == 0x96 && bytes[at + 2] == 0x81
+            at + 3 <= range.upperBound && bytes[at] == 0xE2 && bytes[at + 1] == 0x96
+                && bytes[at + 2] == 0x81
         }
         while isMark(at) { at += 3 }
         while at < range.upperBound {
@@ -76,40 +81,57 @@ package struct BPE: TokenModel {
     }
 
     /// Reads merges spelled `"a b"` or `["a", "b"]`; the place in the list is the rank.
-    private static func readMerges(_ part: Part, _ vocabulary: Vocabulary, _ prefix: [UInt8]) throws -> PairTable {
+    private static func readMerges(
+        _ part: Part, _ vocabulary: Vocabulary, _ prefix: [UInt8]
+    ) throws -> PairTable {
         guard let list = part.json.array else {
             throw part.error("the merges must be a list, found \(part.json.kind)")
         }
-        guard list.count < Int(Int32.max) else { throw part.error("\(list.count) merges are too many") }
+        guard list.count < Int(Int32.max) else {
+            throw part.error("\(list.count) merges are too many")
+        }
         var table = PairTable(capacity: list.count)
         var joined: [UInt8] = []
         for (rank, entry) in list.enumerated() {
-            guard let (left, right) = halves(entry) else {
-                throw part.error("merge \(rank) must be \"a b\" or [\"a\", \"b\"], found \(entry.text())")
+            guard let (bytes, left, right) = halves(entry) else {
+                throw part.error(
+                    "merge \(rank) must be \"a b\" or [\"a\", \"b\"], found \(entry.text())")
             }
             joined.removeAll(keepingCapacity: true)
-            joined.append(contentsOf: left)
-            joined.append(contentsOf: right.dropFirst(prefix.count))
-            guard let first = vocabulary.id(Array(left)), let second = vocabulary.id(Array(right)),
+            joined.append(contentsOf: bytes[left])
+            joined.append(contentsOf: bytes[right].dropFirst(prefix.count))
+            guard let first = vocabulary.id(bytes, left), let second = vocabulary.id(bytes, right),
                 let whole = vocabulary.id(joined)
             else {
-                let missing = [Array(left), Array(right), joined].first { vocabulary.id($0) == nil } ?? joined
+                let missing =
+                    vocabulary.id(bytes, left) == nil
+                    ? Array(bytes[left])
+                    : vocabulary.id(bytes, right) == nil ? Array(bytes[right]) : joined
                 throw part.error(
-                    "merge \(rank) names \"\(String(decoding: missing, as: UTF8.self))\", which is not in the vocabulary")
+                    "merge \(rank) names \"\(String(decoding: missing, as: UTF8.self))\", which is not in the vocabulary"
+                )
             }
             table[first, second] = PairTable.Merge(rank: Int32(rank), id: whole)
         }
         return table
     }
 
-    private static func halves(_ entry: JSON) -> (ArraySlice<UInt8>, ArraySlice<UInt8>)? {
+    /// The bytes of a merge, and where its two tokens are in them.
+    private static func halves(
+        _ entry: JSON
+    ) -> (bytes: [UInt8], left: Range<Int>, right: Range<Int>)? {
         if let text = entry.string {
-            let parts = Array(text.utf8).split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
-            return parts.count == 2 ? (parts[0], parts[1]) : nil
+            let bytes = Array(text.utf8)
+            guard let space = bytes.firstIndex(of: UInt8(ascii: " ")),
+                !bytes[(space + 1)...].contains(UInt8(ascii: " "))
+            else { return nil }
+            return (bytes, 0..<space, (space + 1)..<bytes.count)
         }
-        guard let pair = entry.array, pair.count == 2, let left = pair[0].string, let right = pair[1].string
+        guard let pair = entry.array, pair.count == 2, let left = pair[0].string,
+            let right = pair[1].string
         else { return nil }
-        return (Array(left.utf8)[...], Array(right.utf8)[...])
+        let bytes = Array(left.utf8) + Array(right.utf8)
+        return (bytes, 0..<left.utf8.count, left.utf8.count..<bytes.count)
     }
 
     package func tokenize(
@@ -138,7 +160,8 @@ package struct BPE: TokenModel {
         scratch.cache.remember(bytes, range, tokens, from: first)
     }
 
-    /// One symbol per character: its token, else its bytes' tokens, else the unknown token, else nothing.
+    /// One symbol per character: its token, else its bytes' tokens, else the unknown token, else
+    /// nothing.
     private func begin(_ bytes: [UInt8], _ range: Range<Int>, _ word: inout Word) {
         word.removeAll()
         var unknownBytes = 0

@@ -15,7 +15,9 @@ struct Replace: Normalizer {
 
 extension AlignedText {
     /// A part of the text with every match of `pattern` replaced.
-    func replacing(_ pattern: TextPattern, in range: Range<Int>, with content: [UInt8]) throws -> AlignedText {
+    func replacing(
+        _ pattern: TextPattern, in range: Range<Int>, with content: [UInt8]
+    ) throws -> AlignedText {
         var out = AlignedText(tracksOrigins: tracksOrigins)
         var done = range.lowerBound
         for match in try pattern.matches(in: bytes, range) {

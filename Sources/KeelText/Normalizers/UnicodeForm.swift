@@ -38,26 +38,34 @@ struct UnicodeForm: Normalizer {
 
     private func decompose(_ scalar: Unicode.Scalar, into changes: inout [Change]) {
         let options =
-            compatible ? UTF8PROC_DECOMPOSE.rawValue | UTF8PROC_COMPAT.rawValue : UTF8PROC_DECOMPOSE.rawValue
+            compatible
+            ? UTF8PROC_DECOMPOSE.rawValue | UTF8PROC_COMPAT.rawValue : UTF8PROC_DECOMPOSE.rawValue
         var buffer = [Int32](repeating: 0, count: 32)
         var boundary: Int32 = 0
         let count = utf8proc_decompose_char(
-            Int32(bitPattern: scalar.value), &buffer, buffer.count, utf8proc_option_t(rawValue: options), &boundary)
+            Int32(bitPattern: scalar.value), &buffer, buffer.count,
+            utf8proc_option_t(rawValue: options), &boundary)
         guard count > 0, count <= buffer.count else {
-            changes.append(Change(scalar: scalar.value, shift: 0, combiningClass: combiningClass(scalar.value)))
+            changes.append(
+                Change(scalar: scalar.value, shift: 0, combiningClass: combiningClass(scalar.value))
+            )
             return
         }
         for i in 0..<count {
             let value = UInt32(bitPattern: buffer[i])
-            changes.append(Change(scalar: value, shift: i == 0 ? 0 : 1, combiningClass: combiningClass(value)))
+            changes.append(
+                Change(scalar: value, shift: i == 0 ? 0 : 1, combiningClass: combiningClass(value)))
         }
     }
 
     private func combiningClass(_ scalar: UInt32) -> UInt8 {
-        UInt8(truncatingIfNeeded: utf8proc_get_property(Int32(bitPattern: scalar)).pointee.combining_class)
+        UInt8(
+            truncatingIfNeeded: utf8proc_get_property(Int32(bitPattern: scalar)).pointee
+                .combining_class)
     }
 
-    /// Canonical ordering: runs of combining characters are sorted by class, equal classes keep their order.
+    /// Canonical ordering: runs of combining characters are sorted by class, equal classes keep
+    /// their order.
     private func order(_ changes: inout [Change]) {
         var start = 0
         while start < changes.count {
@@ -81,7 +89,8 @@ struct UnicodeForm: Normalizer {
         var starter: Int?
         var lastClass: UInt8 = 0
         for change in changes {
-            let isBlocked = starter.map { out.count > $0 + 1 && lastClass >= change.combiningClass } ?? true
+            let isBlocked =
+                starter.map { out.count > $0 + 1 && lastClass >= change.combiningClass } ?? true
             if let at = starter, !isBlocked, let both = composed(out[at].scalar, change.scalar) {
                 out[at].scalar = both
                 out[at].shift += change.shift - 1
@@ -96,7 +105,8 @@ struct UnicodeForm: Normalizer {
 
     private func composed(_ first: UInt32, _ second: UInt32) -> UInt32? {
         var pair = [Int32(bitPattern: first), Int32(bitPattern: second)]
-        let options = utf8proc_option_t(rawValue: UTF8PROC_COMPOSE.rawValue | UTF8PROC_STABLE.rawValue)
+        let options = utf8proc_option_t(
+            rawValue: UTF8PROC_COMPOSE.rawValue | UTF8PROC_STABLE.rawValue)
         return utf8proc_normalize_utf32(&pair, 2, options) == 1 ? UInt32(bitPattern: pair[0]) : nil
     }
 
@@ -106,7 +116,8 @@ struct UnicodeForm: Normalizer {
         var next = 0
         for change in changes {
             let from = change.shift > 0 ? max(next - 1, 0) : next
-            let origin = places.indices.contains(from) ? text.origin(places[from]) : Origin(start: 0, end: 0)
+            let origin =
+                places.indices.contains(from) ? text.origin(places[from]) : Origin(start: 0, end: 0)
             out.append(Unicode.Scalar(change.scalar) ?? "\u{FFFD}", origin)
             if change.shift <= 0 { next += 1 - change.shift }
         }

@@ -11,11 +11,15 @@ struct ByteLevelTrim: PostProcessor {
     }
 
     func process(_ parts: [Encoding], addSpecial: Bool, tokens: (Int32) -> [UInt8]) -> [Encoding] {
-        trims ? parts.map { ByteLevelTrim.trim($0, addsPrefixSpace: addsPrefixSpace, tokens: tokens) } : parts
+        trims
+            ? parts.map { ByteLevelTrim.trim($0, addsPrefixSpace: addsPrefixSpace, tokens: tokens) }
+            : parts
     }
 
     /// Moves both ends of every offset past the token's own white space.
-    static func trim(_ part: Encoding, addsPrefixSpace: Bool, tokens: (Int32) -> [UInt8]) -> Encoding {
+    static func trim(
+        _ part: Encoding, addsPrefixSpace: Bool, tokens: (Int32) -> [UInt8]
+    ) -> Encoding {
         var part = part
         for (i, range) in part.offsets.enumerated() {
             let token = String(decoding: tokens(part.ids[i]), as: UTF8.self).unicodeScalars

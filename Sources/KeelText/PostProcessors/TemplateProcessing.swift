@@ -32,7 +32,8 @@ struct TemplateProcessing: PostProcessor {
         let body = part["SpecialToken"]
         let name = try body["id"].text()
         guard let ids = specials[name] else {
-            throw body["id"].error("the special token \"\(name)\" is not among the template's special_tokens")
+            throw body["id"].error(
+                "the special token \"\(name)\" is not among the template's special_tokens")
         }
         return .special(ids: ids, type: try type(body))
     }
@@ -53,7 +54,9 @@ struct TemplateProcessing: PostProcessor {
                 return part
             case .special(let ids, let type):
                 guard addSpecial else { return nil }
-                let offsets = parts.contains { !$0.offsets.isEmpty || $0.ids.isEmpty } ? ids.map { _ in 0..<0 } : []
+                let offsets =
+                    parts.contains { !$0.offsets.isEmpty || $0.ids.isEmpty }
+                    ? ids.map { _ in 0..<0 } : []
                 return Encoding(ids: ids, offsets: offsets, typeIDs: ids.map { _ in type })
             }
         }

@@ -5,7 +5,9 @@ struct ByteLevel: PreTokenizer {
     private let addsPrefixSpace: Bool
     private let words: PCRE?
 
-    /// Radford et al. 2019: contractions, letters, digits and the rest, each with the space before it.
+    /// Contractions, letters, digits and the rest, each with the space before it.
+    ///
+    /// Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", released code.
     static let pattern =
         #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#
 
@@ -28,13 +30,17 @@ struct ByteLevel: PreTokenizer {
             try pieces.split { text, piece, result in
                 matches.removeAll(keepingCapacity: true)
                 try words.matches(in: text.bytes, piece.range, into: &matches)
-                for range in SplitBehavior.isolated.pieces(of: piece.range, matches: matches, invert: false) {
+                for range in SplitBehavior.isolated.pieces(
+                    of: piece.range, matches: matches, invert: false)
+                {
                     result.append(piece.part(range))
                 }
             }
         }
         pieces.rewrite { text, piece, out in
-            for at in piece.range { out.append(ByteAlphabet.utf8[Int(text.bytes[at])], text.origin(at)) }
+            for at in piece.range {
+                out.append(ByteAlphabet.utf8[Int(text.bytes[at])], text.origin(at))
+            }
         }
     }
 }

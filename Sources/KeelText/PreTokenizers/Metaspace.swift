@@ -1,6 +1,7 @@
 import KeelCore
 
-/// SentencePiece's words: spaces become a visible mark, a mark may stand in front, words begin at marks.
+/// SentencePiece's words: spaces become a visible mark, a mark may stand in front, words begin at
+/// marks.
 struct Metaspace: PreTokenizer {
     private let mark: [UInt8]
     private let prepends: MetaspacePrepend
@@ -14,7 +15,8 @@ struct Metaspace: PreTokenizer {
 
     func split(_ pieces: inout Pieces) throws {
         try pieces.rewrite { text, piece, out in
-            var word = try text.replacing(.literal([UInt8(ascii: " ")]), in: piece.range, with: mark)
+            var word = try text.replacing(
+                .literal([UInt8(ascii: " ")]), in: piece.range, with: mark)
             let wanted = prepends == .always || (prepends == .first && piece.isFirst)
             if wanted, !word.bytes.starts(with: mark) { word = word.prepending(mark) }
             out.append(word, 0..<word.count)
@@ -34,7 +36,9 @@ enum MetaspacePrepend: String, Sendable {
             return
         }
         guard let scheme = MetaspacePrepend(rawValue: name) else {
-            throw part["prepend_scheme"].error("the prepend scheme \"\(name)\" is not known", fix: "use one of: always, first, never")
+            throw part["prepend_scheme"].error(
+                "the prepend scheme \"\(name)\" is not known",
+                fix: "use one of: always, first, never")
         }
         self = scheme
     }
@@ -43,7 +47,8 @@ enum MetaspacePrepend: String, Sendable {
     static func mark(_ part: Part) throws -> [UInt8] {
         let mark = try part["replacement"].optionalText() ?? "\u{2581}"
         guard mark.unicodeScalars.count == 1 else {
-            throw part["replacement"].error("the replacement must be one character, found \"\(mark)\"")
+            throw part["replacement"].error(
+                "the replacement must be one character, found \"\(mark)\"")
         }
         return Array(mark.utf8)
     }

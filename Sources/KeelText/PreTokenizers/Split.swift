@@ -12,7 +12,8 @@ struct Split: PreTokenizer {
         let name = try part["behavior"].text()
         guard let behavior = SplitBehavior(rawValue: name) else {
             let known = SplitBehavior.allCases.map(\.rawValue).joined(separator: ", ")
-            throw part["behavior"].error("the split behaviour \"\(name)\" is not known", fix: "use one of: \(known)")
+            throw part["behavior"].error(
+                "the split behaviour \"\(name)\" is not known", fix: "use one of: \(known)")
         }
         self.behavior = behavior
     }
@@ -24,7 +25,9 @@ struct Split: PreTokenizer {
 
 extension Pieces {
     /// Splits every piece at the matches of a pattern.
-    mutating func split(at pattern: TextPattern, _ behavior: SplitBehavior, invert: Bool = false) throws {
+    mutating func split(
+        at pattern: TextPattern, _ behavior: SplitBehavior, invert: Bool = false
+    ) throws {
         try split { text, piece, result in
             let matches = try pattern.matches(in: text.bytes, piece.range)
             for range in behavior.pieces(of: piece.range, matches: matches, invert: invert) {
@@ -37,6 +40,7 @@ extension Pieces {
 extension Pieces.Piece {
     /// A part of this piece.
     func part(_ range: Range<Int>) -> Pieces.Piece {
-        Pieces.Piece(range: range, token: nil, isFirst: isFirst && range.lowerBound == self.range.lowerBound)
+        Pieces.Piece(
+            range: range, token: nil, isFirst: isFirst && range.lowerBound == self.range.lowerBound)
     }
 }

@@ -1,15 +1,14 @@
-import KeelBridge
 import KeelCore
 
 /// Arrays in the JSON of `plugin eval` and `math`: `{"shape", "data"}` or nested lists, both ways.
-enum Arrays {
+package enum Arrays {
     /// Columns that hold ids or counts.
     private static let integers: Set<String> = ["tokens", "group", "length", "rank"]
 
     /// A named array as a column.
     ///
     /// - Throws: `KeelError` (badData) when lists are ragged or a cell is no number.
-    static func column(_ json: JSON, name: String) throws -> Column {
+    package static func column(_ json: JSON, name: String) throws -> Column {
         let (shape, values) = try cells(json, name: name)
         if integers.contains(ColumnNames.split(name).base) {
             let ids = values.compactMap { Int32(exactly: $0) }
@@ -19,7 +18,7 @@ enum Arrays {
     }
 
     /// Shape and cells, row-major.
-    static func cells(_ json: JSON, name: String) throws -> (shape: [Int], values: [Double]) {
+    package static func cells(_ json: JSON, name: String) throws -> (shape: [Int], values: [Double]) {
         func refuse(_ what: String) -> KeelError {
             KeelError("data", "\"\(name)\" \(what)", fix: "write {\"shape\": [...], \"data\": [...]} or nested lists", code: .badData)
         }
@@ -62,7 +61,7 @@ enum Arrays {
         throw refuse("holds \(json.kind) where a number is needed")
     }
 
-    static func json(_ column: Column) -> JSON {
+    package static func json(_ column: Column) -> JSON {
         let data: [JSON]
         switch column.storage {
         case .doubles(let values): data = values.map(JSON.double)
@@ -71,5 +70,5 @@ enum Arrays {
         return .object(["shape": .array(column.shape.map { JSON($0) }), "data": .array(data)])
     }
 
-    static func json(shape: [Int], _ values: [Double]) -> JSON { json(Column(shape: shape, values)) }
+    package static func json(shape: [Int], _ values: [Double]) -> JSON { json(Column(shape: shape, values)) }
 }

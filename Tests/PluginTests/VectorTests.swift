@@ -1,0 +1,58 @@
+import Foundation
+import KeelCore
+import Testing
+
+/// One question of a vector file with what the reference implementation answers.
+struct VectorCase: CustomTestStringConvertible, Sendable {
+    let file: String
+    let json: JSON
+    var testDescription: String { "\(file)/\(json["name"]?.string ?? "?")" }
+
+    /// All cases of the files in Tests/Vectors; their origin stands in each file.
+    static let all: [VectorCase] = {
+        let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .appendingPathComponent("../Vectors")
+        return ["sft", "dpo", "dpo_variants", "rloo_advantages", "rloo_loss"].flatMap {
+            file -> [VectorCase] in
+            let path = folder.appendingPathComponent("\(file).json").path
+            guard let bytes = try? Files.read(path), let doc = try? JSON.parse(bytes, name: path)
+            else { return [] }
+            return (doc["cases"]?.array ?? []).map { VectorCase(file: file, json: $0) }
+        }
+    }()
+}
+
+/// Losses, gradients, metrics and advantages equal those of the methods' reference implementations.
+struct VectorTests {
+    @Test func allFilesAreThere() { #expect(VectorCase.all.count == 76) }
+
+    @Test(arguments: VectorCase.all) func equalsTheReference(_ vector: VectorCase) throws {
+        try check(vector, f32: false)
+    }
+
+    @Test(arguments: VectorCase.all) func equalsTheReferenceInSinglePrecision(
+        _ vector: VectorCase
+    ) throws {
+        try check(vector, f32: true)
+    }
+
+    private func check(_ vector: VectorCase, f32: Bool) throws {
+        let plugin = try #require(vector.json["plugin"]?.string)
+        let answer = try Workbench.eval(plugin, try #require(vector.json["request"]), f32: f32)
+        for check in vector.json["checks"]?.array ?? [] {
+            let path = try #require(check["path"]?.string)
+            let keep = check["where"]?.cells
+            let select = { (cells: [Double]) in
+                cells.enumerated().filter { keep.map { list in list[$0.offset] != 0 } ?? true }.map(
+                    \.element)
+            }
+            let want = select(try #require(check["want"]?.cells))
+            let got = select(try answer.at(path).cells)
+            // f32: errors grow with the largest cell, through the sums that all cells share.
+            let scale = want.filter(\.isFinite).map(abs).max() ?? 0
+            let rtol = f32 ? 0 : check["rtol"]?.double ?? 0
+            let atol = f32 ? 1e-4 * scale + 1e-6 : check["atol"]?.double ?? 0
+            expectClose(got, want, rtol: rtol, atol: atol, "\(vector.testDescription) \(path)")
+        }
+    }
+}
