@@ -14,10 +14,10 @@ package struct Tolerance: Sendable, CustomStringConvertible {
     /// Same number.
     package static let exact = Tolerance(relative: 0)
 
-    /// A sum of n products in f32 against f64: every step rounds by 2^-24, errors of random sign grow by
-    /// sqrt(n), taken four times wider; the terms are of order 1.
+    /// A chain of n additions of terms of order 1 in f32 against f64: partial sums grow like sqrt(i), each step
+    /// rounds by up to 2^-24 of that, errors of random sign add to 2^-24 n / sqrt 2; at least 16 steps.
     package static func f32Reduction(_ n: Int) -> Tolerance {
-        let error = 4 * 0x1p-24 * Double(n).squareRoot()
+        let error = 0x1p-24 * Double(max(n, 16))
         return Tolerance(relative: error, absolute: error)
     }
 

@@ -49,7 +49,7 @@ INLINE V FN(tanh)(V x) {
     V two_n = (V)((n + 127) << 23);
     V m = two_n * (FN(tail)(r) * (r * r) + r) + (two_n - 1.0f);
     V t = m / (m + 2.0f);
-    return (V)((I)t | ((I)x & (I)FN(splat)(-0.0f)));
+    return (V)((I)t | ((I)x & INT32_MIN)); /* the sign of x */
 }
 INLINE V FN(erf)(V x) {
     A c[LANES];

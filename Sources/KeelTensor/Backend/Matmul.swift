@@ -5,7 +5,7 @@ import Synchronization
 
 /// Matrix products: oneDNN one thread at a time on tiles of our own, plain loops for f64.
 enum Matmul {
-    /// Rows of one tile.
+    /// Rows of one tile; oneDNN is at its best from 64 on.
     static let tileRows = 128
 
     /// oneDNN must not start threads of its own from the calling thread.
@@ -40,46 +40,63 @@ enum Matmul {
             }
             return
         }
-        // Few rows of a wide product (decoding, the LM head): cut the columns as well.
-        let width = m <= 64 && n >= 1024 ? 512 : n
-        let heights = split(m)
-        let plans = heights.map { height in
+        let pieces = split(m)
+        // Wide products are cut in columns too: a few rows then still make several tiles. The cuts depend on
+        // n alone, because oneDNN's order of summation depends on the width.
+        let width = n >= 1024 ? 512 : n
+        let plans = pieces.map { piece in
             stride(from: 0, to: n, by: width).map { from in
-                (
-                    from,
-                    Primitive.get(
-                        Primitive.Key(
-                            m: height.count, n: min(width, n - from), k: k, ldb: transposed ? k : n, ldc: n,
-                            transposed: transposed, source: x.dtype, result: y.dtype), x.device)
-                )
+                let key = Primitive.Key(
+                    m: piece.padded, n: min(width, n - from), k: k, ldb: transposed ? k : n, ldc: n,
+                    transposed: transposed, source: x.dtype, result: y.dtype)
+                return (from, Primitive.get(key, x.device))
             }
         }
-        let perRow = plans.first?.count ?? 0
-        x.device.pool.parallelFor(heights.count * perRow) { tile in
-            let (start, count) = heights[tile / perRow]
+        let perRow = (n + width - 1) / width
+        x.device.pool.parallelFor(pieces.count * perRow) { tile in
+            let (start, count, padded) = pieces[tile / perRow]
             let (from, primitive) = plans[tile / perRow][tile % perRow]
             let weights = w.raw + from * (transposed ? k : 1) * w.dtype.size
-            primitive.run(x.row(start), weights, y.row(start) + from * y.dtype.size)
+            if count == padded {
+                primitive.run(x.row(start), weights, y.row(start) + from * y.dtype.size)
+            } else {
+                let input = Storage(bytes: padded * k * x.dtype.size, device: x.device)
+                let output = Storage(bytes: padded * n * y.dtype.size, device: x.device)
+                let filled = count * k * x.dtype.size
+                memcpy(input.base, x.row(start), filled)
+                memset(input.base + filled, 0, (padded - count) * k * x.dtype.size)
+                primitive.run(input.base, weights, output.base + from * y.dtype.size)
+                for row in 0..<count {
+                    let at = (row * n + from) * y.dtype.size
+                    memcpy(y.row(start) + at, output.base + at, min(width, n - from) * y.dtype.size)
+                }
+                withExtendedLifetime((input, output)) {}
+            }
             if perRow == 1, let bias {
                 x.kernels.pointee.add_bias(y.row(start), bias.raw, Int64(count), Int64(n))
             }
         }
-        if perRow > 1, let bias { x.kernels.pointee.add_bias(y.raw, bias.raw, Int64(m), Int64(n)) }
+        if perRow > 1, let bias {
+            Tiles.overRows(x.device, m, columns: n) { start, count in
+                x.kernels.pointee.add_bias(y.row(start), bias.raw, Int64(count), Int64(n))
+            }
+        }
     }
 
-    /// Tiles of 128 rows; the rest in at most two pieces out of 22 sizes, so that few primitives serve all counts.
-    private static func split(_ m: Int) -> [(start: Int, count: Int)] {
-        var pieces: [(start: Int, count: Int)] = []
+    /// Tiles of 128 rows, then one of a multiple of 16, then the rest padded to 16: eight primitives serve
+    /// all counts, and oneDNN sums in one order for all of them (its kernels for fewer rows do not).
+    private static func split(_ m: Int) -> [(start: Int, count: Int, padded: Int)] {
+        var pieces: [(start: Int, count: Int, padded: Int)] = []
         pieces.reserveCapacity(m / tileRows + 2)
         var start = 0
         while m - start >= tileRows {
-            pieces.append((start, tileRows))
+            pieces.append((start, tileRows, tileRows))
             start += tileRows
         }
-        let even = (m - start) & ~7
-        if even > 0 { pieces.append((start, even)) }
+        let even = (m - start) & ~15
+        if even > 0 { pieces.append((start, even, even)) }
         start += even
-        if start < m { pieces.append((start, m - start)) }
+        if start < m { pieces.append((start, m - start, 16)) }
         return pieces
     }
 
@@ -146,10 +163,13 @@ final class Primitive: @unchecked Sendable {
     private struct Slot: @unchecked Sendable {
         let stream: dnnl_stream_t
         let memories: (dnnl_memory_t, dnnl_memory_t, dnnl_memory_t)
+        /// Scratch memory of the call: the library's own is not made for several threads.
+        let scratch: dnnl_memory_t
     }
 
     private let primitive: dnnl_primitive_t
     private let descriptors: (dnnl_memory_desc_t, dnnl_memory_desc_t, dnnl_memory_desc_t)
+    private let scratchDescriptor: dnnl_memory_desc_t
     private let slots = Mutex<[Slot]>([])
 
     private struct Engine: @unchecked Sendable { let handle: dnnl_engine_t }
@@ -179,12 +199,22 @@ final class Primitive: @unchecked Sendable {
         var matmul = dnnl_matmul_desc_t()
         var (x, w, y) = (a, b, c)
         Primitive.check(dnnl_matmul_desc_init(&matmul, &x, &w, nil, &y), "matmul \(key)")
+        var attributes: dnnl_primitive_attr_t?
+        Primitive.check(dnnl_primitive_attr_create(&attributes), "attributes")
+        defer { dnnl_primitive_attr_destroy(attributes) }
+        Primitive.check(
+            dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user), "scratchpad")
         var description: dnnl_primitive_desc_t?
         Primitive.check(
-            dnnl_primitive_desc_create(&description, &matmul, nil, Primitive.engine.handle, nil),
+            dnnl_primitive_desc_create(&description, &matmul, attributes, Primitive.engine.handle, nil),
             "matmul \(key)")
         var handle: dnnl_primitive_t?
         Primitive.check(dnnl_primitive_create(&handle, description), "matmul \(key)")
+        if let scratch = dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0) {
+            scratchDescriptor = scratch.pointee
+        } else {
+            scratchDescriptor = dnnl_memory_desc_t()
+        }
         dnnl_primitive_desc_destroy(description)
         primitive = Primitive.present(handle)
     }
@@ -194,6 +224,7 @@ final class Primitive: @unchecked Sendable {
             dnnl_memory_destroy(slot.memories.0)
             dnnl_memory_destroy(slot.memories.1)
             dnnl_memory_destroy(slot.memories.2)
+            dnnl_memory_destroy(slot.scratch)
             dnnl_stream_destroy(slot.stream)
         }
         dnnl_primitive_destroy(primitive)
@@ -206,12 +237,13 @@ final class Primitive: @unchecked Sendable {
         dnnl_memory_set_data_handle(slot.memories.0, a)
         dnnl_memory_set_data_handle(slot.memories.1, b)
         dnnl_memory_set_data_handle(slot.memories.2, c)
-        withUnsafeTemporaryAllocation(of: dnnl_exec_arg_t.self, capacity: 3) { arguments in
+        withUnsafeTemporaryAllocation(of: dnnl_exec_arg_t.self, capacity: 4) { arguments in
             arguments[0] = dnnl_exec_arg_t(arg: DNNL_ARG_SRC_0, memory: slot.memories.0)
             arguments[1] = dnnl_exec_arg_t(arg: DNNL_ARG_WEIGHTS_0, memory: slot.memories.1)
             arguments[2] = dnnl_exec_arg_t(arg: DNNL_ARG_DST_0, memory: slot.memories.2)
+            arguments[3] = dnnl_exec_arg_t(arg: DNNL_ARG_SCRATCHPAD, memory: slot.scratch)
             Primitive.check(
-                dnnl_primitive_execute(primitive, slot.stream, 3, arguments.baseAddress), "matmul")
+                dnnl_primitive_execute(primitive, slot.stream, 4, arguments.baseAddress), "matmul")
         }
         slots.withLock { $0.append(slot) }
     }
@@ -220,15 +252,17 @@ final class Primitive: @unchecked Sendable {
         var stream: dnnl_stream_t?
         let engine = Primitive.engine.handle
         Primitive.check(dnnl_stream_create(&stream, engine, dnnl_stream_default_flags.rawValue), "stream")
-        func memory(_ descriptor: dnnl_memory_desc_t) -> dnnl_memory_t {
+        func memory(_ descriptor: dnnl_memory_desc_t, own: Bool = false) -> dnnl_memory_t {
             var descriptor = descriptor
             var memory: dnnl_memory_t?
-            Primitive.check(dnnl_memory_create(&memory, &descriptor, engine, nil), "memory")
+            let handle = own ? UnsafeMutableRawPointer(bitPattern: -1) : nil  // -1: oneDNN allocates
+            Primitive.check(dnnl_memory_create(&memory, &descriptor, engine, handle), "memory")
             return Primitive.present(memory)
         }
         return Slot(
             stream: Primitive.present(stream),
-            memories: (memory(descriptors.0), memory(descriptors.1), memory(descriptors.2)))
+            memories: (memory(descriptors.0), memory(descriptors.1), memory(descriptors.2)),
+            scratch: memory(scratchDescriptor, own: true))
     }
 
     private static func describe(_ rows: Int, _ columns: Int, _ rowStride: Int, _ columnStride: Int, _ dtype: DType)
