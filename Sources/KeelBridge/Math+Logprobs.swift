@@ -38,12 +38,11 @@ extension Math {
         let marks = Tensor(mask, shape: [rows, width], dtype: q.dtype, device: q.device)
         let logprobs = leaf.slice(axis: 1, 0, width).logSoftmax().gather(ids).reshaped([rows, width])
         let perRow = isMean ? logprobs.mean(axis: 1, mask: marks) : logprobs.sum(axis: 1, mask: marks)
+        let sums = isMean ? logprobs.sum(axis: 1, mask: marks) : perRow
+        let means = isMean ? perRow : logprobs.mean(axis: 1, mask: marks)
         tape.backward(perRow, seed: Tensor(weights, shape: [rows], dtype: q.dtype, device: q.device))
-        let fixed = logprobs.detach()  // the tape has run
-        let cells = fixed.doubles()
+        let cells = logprobs.doubles()
         let gradient = tape.gradient(of: leaf)?.doubles() ?? [Double](repeating: 0, count: logits.count)
-        let sums = isMean ? fixed.sum(axis: 1, mask: marks) : perRow
-        let means = isMean ? perRow : fixed.mean(axis: 1, mask: marks)
         return [
             "logprobs": q.answer([rows, width], cells.indices.map { mask[$0] != 0 ? cells[$0] : 0 }),
             "seq_logprobs": q.answer(sums.doubles()),

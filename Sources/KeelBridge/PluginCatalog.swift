@@ -96,6 +96,14 @@ package final class PluginCatalog: Sendable {
         return first
     }
 
+    /// All components of a file, or the one that a name means.
+    package func components(_ nameOrPath: String) throws -> [Component] {
+        guard nameOrPath.contains("/") || nameOrPath.contains(".so"), !nameOrPath.contains("#") else {
+            return [try find(nameOrPath, kind: nil)]
+        }
+        return try open(Files.absolute(nameOrPath)).map(\.component)
+    }
+
     private func notFound(
         _ name: String, _ kind: ComponentKind?, named: [Component], all: (components: [Component], broken: [Broken])
     ) -> KeelError {

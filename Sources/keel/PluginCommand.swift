@@ -7,7 +7,68 @@ struct PluginCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "plugin",
         abstract: "Lists, explains, builds and tries plugins.",
-        subcommands: [Eval.self])
+        subcommands: [List.self, Info.self, Build.self, Eval.self])
+
+    struct List: KeelCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Lists the plugins that names can mean, and the files that cannot be used.")
+
+        @Flag(help: "Print a JSON object.")
+        var json = false
+
+        @OptionGroup var plugins: PluginOptions
+        @OptionGroup var global: GlobalOptions
+
+        func run() throws {
+            let catalog = plugins.catalog
+            print(json ? PluginReport.listJSON(catalog: catalog).text() : PluginReport.list(catalog: catalog))
+        }
+    }
+
+    struct Info: KeelCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Explains a plugin: what it needs, its parameters, a piece of config that uses it.")
+
+        @Argument(help: ArgumentHelp("A component's name or the path of a plugin.", valueName: "PLUGIN"))
+        var plugin: String
+
+        @Flag(help: "Print a JSON object per component.")
+        var json = false
+
+        @OptionGroup var plugins: PluginOptions
+        @OptionGroup var global: GlobalOptions
+
+        func run() throws {
+            let components = try plugins.catalog.components(plugin)
+            print(
+                components.map { json ? PluginReport.infoJSON($0).text() : PluginReport.info($0) }
+                    .joined(separator: json ? "\n" : "\n\n"))
+        }
+    }
+
+    struct Build: KeelCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Compiles one source file into a plugin and checks that it loads.",
+            discussion: "With --verbose the compiler lines are printed.")
+
+        @Argument(help: ArgumentHelp("A .swift, .c or .cpp file.", valueName: "FILE"), completion: .file())
+        var file: String
+
+        @Option(name: .shortAndLong, help: ArgumentHelp("Where the plugin goes; default lib<FILE>.so here.", valueName: "OUT"))
+        var output: String?
+
+        @Flag(help: "Link the Swift runtime in, for machines without one.")
+        var `static` = false
+
+        @OptionGroup var plugins: PluginOptions
+        @OptionGroup var global: GlobalOptions
+
+        func run() throws {
+            let build = PluginBuild(source: file, output: output, isStatic: `static`, isVerbose: global.verbose)
+            let built = try build.run(catalog: plugins.catalog)
+            print("\(built.path): \(built.components.map(\.title).joined(separator: ", "))")
+        }
+    }
 
     struct Eval: KeelCommand {
         static let configuration = CommandConfiguration(
