@@ -32,25 +32,20 @@ package final class PluginCatalog: Sendable {
     private let scan = Mutex<Scan?>(nil)
 
     /// - Parameters:
-    ///   - searchPaths: folders of `--plugin-path`, searched before all others.
-    ///   - useDefaults: adds KEEL_PLUGIN_PATH, the user's folder, and Keel's own: beside the executable,
-    ///     `../lib/keel/plugins` from there, then the system's.
+    ///   - searchPaths: every folder that is searched, the first ones first.
     ///   - cacheFolder: where descriptions are remembered; nil = the user's cache folder.
-    package init(searchPaths: [String] = [], useDefaults: Bool = true, cacheFolder: String? = nil) {
-        var folders = searchPaths.map { Folder(path: Files.absolute($0), isBuiltIn: false) }
-        if useDefaults {
-            for path in (Files.environment("KEEL_PLUGIN_PATH") ?? "").split(separator: ":") {
-                folders.append(Folder(path: Files.absolute(String(path)), isBuiltIn: false))
+    package init(searchPaths: [String], cacheFolder: String? = nil) {
+        let beside = Files.parent(Files.executable)
+        let near = [beside, Files.absolute(Files.join(beside, "../lib/keel/plugins"))]
+        let system = ["/usr/local/lib/keel/plugins", "/usr/lib/keel/plugins"].filter { !near.contains($0) }
+        let all = searchPaths.map(Files.absolute)
+        // Keel's own plugins come from where this executable lies before another installation's.
+        folders =
+            all.filter { !near.contains($0) && !system.contains($0) }.map { Folder(path: $0, isBuiltIn: false) }
+            + near.filter(all.contains).map {
+                Folder(path: $0, isBuiltIn: true, prefix: $0 == beside ? "libkeel-" : "")
             }
-            let user = Files.join(Files.userFolder("XDG_DATA_HOME", ".local/share"), "plugins")
-            folders.append(Folder(path: user, isBuiltIn: false))
-            let beside = Files.parent(Files.executable)
-            folders.append(Folder(path: beside, isBuiltIn: true, prefix: "libkeel-"))
-            for path in [Files.join(beside, "../lib/keel/plugins"), "/usr/local/lib/keel/plugins", "/usr/lib/keel/plugins"] {
-                folders.append(Folder(path: Files.absolute(path), isBuiltIn: true))
-            }
-        }
-        self.folders = folders
+            + system.filter(all.contains).map { Folder(path: $0, isBuiltIn: true) }
         cachePath = Files.join(cacheFolder ?? Files.userFolder("XDG_CACHE_HOME", ".cache"), "plugins.json")
     }
 

@@ -24,6 +24,7 @@ struct Keel: ParsableCommand {
             Tokenize.self,
             Detokenize.self,
             PluginCommand.self,
+            RewardCommand.self,
             MathCommand.self,
             ConfigCommand.self,
             DoctorCommand.self,

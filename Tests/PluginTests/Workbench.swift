@@ -12,7 +12,7 @@ struct Workbench {
 
     /// One catalog for all tests: a plugin file is loaded once.
     static let catalog = PluginCatalog(
-        searchPaths: [products], useDefaults: false,
+        searchPaths: [products],
         cacheFolder: FileManager.default.temporaryDirectory.appendingPathComponent(
             "keel-plugin-tests"
         ).path)

@@ -25,22 +25,25 @@ package struct RewardTry {
         component = try catalog.find(plugin, kind: .reward)
         let parameters = try component.validate(params: params, place: "--params")
         let reader = try JSONLReader(data)
-        let isPairs = reader.count > 0 && (try reader.json(0))["completion"] == nil
-            && (try reader.json(0))["chosen"] != nil
+        let first = reader.count > 0 ? try reader.json(0) : .null
+        let isPairs = first["completion"] == nil && first["chosen"] != nil
         let dataset = try Dataset.load(path: data, wanted: isPairs ? .preference : .promptCompletion)
         let reward = try InProcessReward(component, catalog: catalog, parameters: parameters)
         // One row per call, so that each row has its own time; coupled rewards see all rows at once.
         reward.rowsPerCall = 1
         rows = min(limit ?? dataset.count, dataset.count)
         let texts = try (0..<rows).map { try dataset.texts($0) }
-        for (number, name) in (isPairs ? ["chosen", "rejected"] : ["completion"]).enumerated() {
-            try reward.submit(
-                texts.enumerated().map { index, text in
+        let names = isPairs ? ["chosen", "rejected"] : ["completion"]
+        for (number, name) in names.enumerated() {
+            var batch: [RewardRow] = []
+            for (index, text) in texts.enumerated() {
+                let response = number < text.completions.count ? text.completions[number] : ""
+                batch.append(
                     RewardRow(
-                        id: UInt64(index), prompt: Array((text.prompt ?? "").utf8),
-                        response: Array((number < text.completions.count ? text.completions[number] : "").utf8),
-                        row: dataset.row(index), group: Int32(clamping: index))
-                }, context: CallContext())
+                        id: UInt64(index), prompt: Array((text.prompt ?? "").utf8), response: Array(response.utf8),
+                        row: dataset.row(index), group: Int32(clamping: index)))
+            }
+            try reward.submit(batch, context: CallContext())
             let scores = try reward.collect()
             sides.append(Side(name: name, scores: scores.map(\.value), milliseconds: scores.map(\.milliseconds)))
             metrics.merge(reward.takeMetrics())
