@@ -1,0 +1,46 @@
+import Glibc
+import KeelBridge
+import KeelCore
+
+/// `keel check CONFIG`: everything that `train` would check, a memory plan, and a rehearsal.
+package enum CheckCommand {
+    /// Loads what the config names and makes two optimizer steps in memory. Writes nothing but caches.
+    ///
+    /// - Returns: a report: data, model, plugins, memory, and the two steps.
+    /// - Throws: what `train` would throw.
+    package static func run(_ options: TrainCommand.Options, rehearse: Bool = true) throws -> JSON {
+        let (config, components) = try TrainCommand.loadConfig(options)
+        let setup = try RunSetup(config: config, components: components)
+        let parameters = setup.model.parameterCount
+        var report: JSONObject = [
+            "config": .string(options.configPath), "objective": .string(components.objective.name),
+            "parameters": JSON(parameters), "total_steps": JSON(setup.totalSteps),
+            "steps_per_epoch": JSON(setup.loop.stepsPerEpoch),
+            "data": .array(setup.notes.map { .string($0) }),
+        ]
+        guard rehearse else { return .object(report) }
+        var steps: [JSON] = []
+        for step in 0..<min(2, setup.totalSteps) {
+            let begin = Clock.now()
+            let result = try setup.loop.step(step, learningRate: setup.schedule.rate(at: step))
+            steps.append([
+                "loss": .double(result.loss), "grad_norm": .double(result.gradNorm), "tokens": JSON(result.tokens),
+                "seconds": .double(Clock.now() - begin),
+            ])
+        }
+        report["rehearsal"] = .array(steps)
+        // Masters, gradients and two moments in f32 are fixed; the rest is what the two steps needed.
+        report["memory"] = [
+            "weights_and_optimizer_bytes": JSON(16 * parameters),
+            "tensor_peak_bytes": JSON(setup.device.memory.peak), "process_peak_bytes": JSON(peakResidentBytes()),
+        ]
+        return .object(report)
+    }
+
+    /// The most memory this process has used.
+    private static func peakResidentBytes() -> Int {
+        var usage = rusage()
+        getrusage(RUSAGE_SELF, &usage)
+        return usage.ru_maxrss * 1024
+    }
+}

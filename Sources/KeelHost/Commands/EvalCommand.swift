@@ -1,0 +1,139 @@
+import Glibc
+import KeelBridge
+import KeelCore
+import KeelData
+import KeelModel
+import KeelTensor
+import KeelText
+
+/// `keel eval`: how good a model's completions are, alone and against another model's.
+package enum EvalCommand {
+    package struct Options: Sendable {
+        package var model: String
+        package var against: String?
+        package var data: String
+        package var rewardsPath: String
+        package var pluginPaths: [String] = []
+        package var maxNewTokens: Int?
+        package var seed: UInt64 = 0
+        /// Rows used, from the start of the file; nil = all.
+        package var rows: Int?
+        package var dtype = DType.f32
+        package var threads: Int?
+
+        package init(model: String, data: String, rewardsPath: String) {
+            self.model = model
+            self.data = data
+            self.rewardsPath = rewardsPath
+        }
+    }
+
+    /// - Returns: `{"rows", "judge", "model": {...}, "against": {...}?, "win_rate"?, ...}`; see docs/commands.md.
+    package static func run(_ options: Options) throws -> JSON {
+        let catalog = PluginCatalog(searchPaths: options.pluginPaths)
+        var found: [(component: Component, parameters: ParameterValues)] = []
+        var sampler: (Component, ParameterValues)?
+        let config = try RunConfig.loadRewards(options.rewardsPath) { config, reader in
+            found = config.rewards.enumerated().compactMap { i, reward in
+                do {
+                    let component = try catalog.find(reward.plugin, kind: .reward)
+                    return (component, try component.validate(params: reward.params))
+                } catch {
+                    reader.report(error, at: "rewards.\(i)")
+                    return nil
+                }
+            }
+            do {
+                let component = try catalog.find(config.sampler.plugin, kind: .tokenSampler)
+                sampler = (component, try component.validate(params: config.sampler.params))
+            } catch {
+                reader.report(error, at: "sampler")
+            }
+        }
+        let device = Device.cpu(threads: options.threads ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+        let dataset = try Dataset.load(path: options.data, wanted: .prompt, columns: config.data.renames)
+        let rewards = try RunComponents.rewardSet(config, found, seed: options.seed)
+
+        func completions(_ folder: String) throws -> (Model, [Sample], RewardSet.Scored) {
+            let tokenizer = try Tokenizer.load(directory: folder)
+            let model = try Model.load(directory: folder, dtype: options.dtype, device: device)
+            let limits = LengthLimits(maxLength: model.config.maxPositions - 1, maxPromptLength: nil, maxCompletionLength: nil)
+            let tokens = try TokenizedDataset.tokenize(dataset, tokenizer: tokenizer, limits: limits, cacheDirectory: nil)
+            let prompts = tokens.rows.prefix(options.rows ?? .max).map {
+                Prompt(row: $0.index, tokens: $0.prompt, json: dataset.row($0.index))
+            }
+            let sampling = Sampling(
+                model: model, tokenizer: tokenizer,
+                sampler: try sampler.map {
+                    try TokenSamplerInstance(component: $0.0, parameters: $0.1, name: "sampler", seed: options.seed)
+                },
+                temperature: config.sampler.temperature,
+                maxNewTokens: options.maxNewTokens ?? config.data.maxCompletionLength ?? 128, seed: options.seed,
+                endTokens: Set(model.config.eosTokenIDs))
+            let samples = try sampling.generate(Array(prompts), samplesPerPrompt: 1, stream: 0, place: "evaluate")
+            let scored = try rewards.score(samples, group: samples.indices.map { Int32($0) })
+            return (model, samples, scored)
+        }
+
+        let (model, samples, scored) = try completions(options.model)
+        var report: JSONObject = [
+            "rows": JSON(samples.count), "judge": .string(judge(rewards)),
+            "model": .object(summary(options.model, samples, scored, seed: options.seed)),
+        ]
+        if let against = options.against {
+            let (other, otherSamples, otherScored) = try completions(against)
+            report["against"] = .object(summary(against, otherSamples, otherScored, seed: options.seed))
+            let wins = zip(scored.rewards, otherScored.rewards).map { own, other in
+                own.isNaN || other.isNaN ? 0.5 : own > other ? 1.0 : own == other ? 0.5 : 0.0
+            }
+            let (low, high) = Bootstrap.interval(wins, seed: options.seed)
+            report["win_rate"] = .double(Statistics.mean(wins))
+            report["win_rate_interval_95"] = [.double(low), .double(high)]
+            report["ties"] = .double(Statistics.mean(wins.map { $0 == 0.5 ? 1 : 0 }))
+            report["kl"] = try kl(samples, model, other, Float(config.sampler.temperature))
+        }
+        return .object(report)
+    }
+
+    /// The number that decides a win: the combined reward.
+    private static func judge(_ rewards: RewardSet) -> String {
+        "combined reward: "
+            + rewards.composition.parts.map { "\(JSON.double($0.weight).text()) x \($0.name)" }.joined(separator: " + ")
+    }
+
+    private static func summary(
+        _ folder: String, _ samples: [Sample], _ scored: RewardSet.Scored, seed: UInt64
+    ) -> JSONObject {
+        let rewards = scored.rewards.filter { !$0.isNaN }
+        let (low, high) = Bootstrap.interval(rewards, seed: seed)
+        var out: JSONObject = [
+            "path": .string(folder), "reward": .double(Statistics.mean(rewards)),
+            "reward_interval_95": [.double(low), .double(high)],
+        ]
+        var parts = JSONObject()
+        for (name, values) in zip(scored.names, scored.scores) {
+            parts.append(name, .double(Statistics.mean(values.filter { !$0.isNaN })))
+        }
+        out.append("rewards", .object(parts))
+        out.append("length_tokens", .double(Statistics.mean(samples.map { Double($0.tokens.count) })))
+        out.append("finished", .double(Statistics.mean(samples.map { $0.isFinished ? 1 : 0 })))
+        let texts = samples.map(\.text)
+        for n in 1...3 {
+            out.append("distinct_\(n)_corpus", .double(DistinctN.corpus(texts, n)))
+            out.append("distinct_\(n)_per_word", .double(DistinctN.perWord(texts, n)))
+        }
+        return out
+    }
+
+    /// Mean over completions of sum_t log pi_model - log pi_against, in nats: an estimate of the sequence KL.
+    private static func kl(_ samples: [Sample], _ model: Model, _ other: Model, _ temperature: Float) throws -> JSON {
+        let scorers = (SequenceScorer(model: model, temperature: temperature), SequenceScorer(model: other, temperature: temperature))
+        let values = try samples.map { sample in
+            let row = TokenizedRow(index: sample.prompt.row, prompt: sample.prompt.tokens, completions: [sample.tokens])
+            let own = try scorers.0.logprobs([row])[0].reduce(0.0) { $0 + Double($1) }
+            let theirs = try scorers.1.logprobs([row])[0].reduce(0.0) { $0 + Double($1) }
+            return own - theirs
+        }
+        return .double(Statistics.mean(values))
+    }
+}

@@ -1,0 +1,102 @@
+import KeelBridge
+import KeelCore
+
+/// What `--resume` says.
+package enum ResumeMode: Equatable, Sendable {
+    case never
+    /// The newest complete checkpoint; a fresh start where there is none.
+    case auto
+    case checkpoint(String)
+}
+
+/// `keel train CONFIG`: a run from its config to a Hugging Face folder.
+package enum TrainCommand {
+    package struct Options: Sendable {
+        package var configPath: String
+        package var overrides: [String] = []
+        package var outputDir: String?
+        package var pluginPaths: [String] = []
+        package var resume = ResumeMode.never
+        /// Discards the run that stands in the output folder.
+        package var overwrite = false
+        package var allowPluginChange = false
+
+        package init(configPath: String) { self.configPath = configPath }
+    }
+
+    /// Checks everything, then trains.
+    ///
+    /// - Returns: `ok`, or `stopped` after a signal.
+    /// - Throws: `KeelError` or `KeelErrors` with the exit codes of the documentation.
+    package static func run(_ options: Options, progress: Progress, signals: Signals) throws -> ExitCode {
+        let (config, components) = try loadConfig(options)
+        let store = CheckpointStore(directory: config.outputDir)
+        let checkpoint = try openOutput(config, options, store)
+        if let checkpoint {
+            try Manifest.checkPlugins(checkpoint, components, allowChange: options.allowPluginChange)
+            Log.notice("going on from \(checkpoint.folder)")
+        }
+        let setup = try RunSetup(config: config, components: components, weights: checkpoint?.folder)
+        for note in setup.notes { Log.notice(note) }
+
+        try Files.makeDirectory(config.outputDir)
+        try store.removeLeftovers()
+        if options.overwrite, checkpoint == nil { try clear(config.outputDir) }
+        try AtomicWrite.file(
+            Files.join(config.outputDir, Manifest.file), try Manifest.json(setup).text(pretty: true) + "\n")
+        let log = try MetricLog(
+            directory: config.outputDir, keepUpTo: checkpoint?.step ?? 0,
+            texts: [("args", config.resolved.text(pretty: true))])
+        let samples = try JSONLines(
+            path: Files.join(config.outputDir, "samples.jsonl"), keepUpTo: checkpoint?.step ?? 0)
+        let run = try Run(
+            setup: setup, checkpoint: checkpoint, log: log, sampleLog: samples, progress: progress, signals: signals)
+        return try run.train()
+    }
+
+    /// The config with its plugins; everything that is wrong with either, at once.
+    static func loadConfig(_ options: Options) throws -> (RunConfig, RunComponents) {
+        let catalog = PluginCatalog(searchPaths: options.pluginPaths)
+        var components: RunComponents?
+        let config = try RunConfig.load(
+            options.configPath, overrides: options.overrides, outputDir: options.outputDir
+        ) { config, reader in
+            components = RunComponents.find(config, catalog: catalog, reader: reader)
+        }
+        guard let components else {
+            throw KeelError("config", "the plugins could not be loaded", at: options.configPath, code: .unavailable)
+        }
+        return (config, components)
+    }
+
+    /// The checkpoint to start from, or nil for a fresh start.
+    ///
+    /// - Throws: `KeelError` (cannotCreate) when a run stands in the folder and nothing says what to do with it.
+    private static func openOutput(
+        _ config: RunConfig, _ options: Options, _ store: CheckpointStore
+    ) throws -> Checkpoint? {
+        let holdsRun =
+            Files.exists(Files.join(config.outputDir, Manifest.file)) || !store.steps().isEmpty
+        switch options.resume {
+        case .checkpoint(let path): return try store.open(Files.absolute(path))
+        case .auto:
+            let (found, damaged) = store.newest()
+            for error in damaged { Log.warning("passed over a damaged checkpoint: \(error.what) (\(error.at ?? ""))") }
+            return found
+        case .never:
+            guard holdsRun, !options.overwrite else { return nil }
+            throw KeelError(
+                "train", "the output folder holds a run already", at: config.outputDir,
+                fix: "go on with it (--resume auto), discard it (--overwrite), or choose another --output-dir",
+                code: .cannotCreate)
+        }
+    }
+
+    /// Removes what an earlier run wrote: its checkpoints, logs and events. Foreign files stay.
+    private static func clear(_ folder: String) throws {
+        let own: Set = [Manifest.file, "metrics.jsonl", "samples.jsonl", "trainer_state.json", "runs"]
+        for name in try Files.list(folder) where own.contains(name) || name.hasPrefix("checkpoint-") {
+            try Files.remove(Files.join(folder, name))
+        }
+    }
+}

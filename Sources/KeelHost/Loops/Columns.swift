@@ -1,0 +1,138 @@
+import KeelBridge
+import KeelCore
+import KeelData
+
+/// The sides of a row as an objective sees them: one without a prefix, or chosen and rejected.
+enum Sides {
+    /// Column prefixes, in the order of a row's completions.
+    static func prefixes(dataKind: String) -> [String] {
+        dataKind == "pairs" ? ["chosen.", "rejected."] : [""]
+    }
+}
+
+extension Column {
+    /// Rows of different lengths as `[rows, longest]`, the rest filled.
+    static func padded(_ rows: [[Double]], width: Int? = nil, fill: Double = 0) -> Column {
+        let width = width ?? rows.map(\.count).max() ?? 0
+        var values: [Double] = []
+        values.reserveCapacity(rows.count * width)
+        for row in rows {
+            values += row
+            values += repeatElement(fill, count: width - row.count)
+        }
+        return Column(shape: [rows.count, width], values)
+    }
+
+    static func paddedInts(_ rows: [[Int32]], fill: Int32 = 0) -> Column {
+        let width = rows.map(\.count).max() ?? 0
+        return Column(
+            shape: [rows.count, width],
+            ints: rows.flatMap { $0 + [Int32](repeating: fill, count: width - $0.count) })
+    }
+}
+
+extension ColumnBatch {
+    /// The columns that follow from the tokens alone: mask, tokens, length, for every side.
+    static func tokens(of rows: [TokenizedRow], prefixes: [String]) -> ColumnBatch {
+        var batch = ColumnBatch(rows: rows.count)
+        for (side, prefix) in prefixes.enumerated() {
+            let completions = rows.map { $0.completions[side] }
+            batch.columns[prefix + "mask"] = .padded(completions.map { [Double](repeating: 1, count: $0.count) })
+            batch.columns[prefix + "tokens"] = .paddedInts(completions)
+            batch.columns[prefix + "length"] = Column(ints: completions.map { Int32($0.count) })
+        }
+        batch.rowIDs = rows.map { UInt64($0.index) }
+        batch.tokens = rows.map { $0.prompt + ($0.completions.first ?? []) }
+        batch.promptLengths = rows.map(\.prompt.count)
+        return batch
+    }
+
+    /// Adds `[B,T]` columns, one per side, from lists in the order of rows and sides.
+    mutating func addTokenColumn(_ name: String, _ values: [[Double]], prefixes: [String]) {
+        for (side, prefix) in prefixes.enumerated() {
+            let own = stride(from: side, to: values.count, by: prefixes.count).map { values[$0] }
+            columns[prefix + name] = .padded(own, width: columns[prefix + "mask"]?.shape.last)
+        }
+    }
+}
+
+// MARK: - State: columns and rows in a checkpoint
+
+extension ColumnBatch {
+    /// The columns as JSON; doubles keep every bit.
+    var columnsJSON: JSON {
+        .object(
+            JSONObject(
+                pairs: columns.sorted { $0.key < $1.key }.map { name, column in
+                    let cells: JSON =
+                        switch column.storage {
+                        case .doubles(let values): .array(values.map { .double($0) })
+                        case .ints(let values): .array(values.map { .int(Int64($0)) })
+                        }
+                    let kind: JSON = column.isInteger ? "i32" : "f64"
+                    return (name, ["shape": .array(column.shape.map { JSON($0) }), "type": kind, "data": cells])
+                }))
+    }
+
+    /// - Throws: `KeelError` (badData) for a state that is not one of ours.
+    init(rows: Int, columnsJSON: JSON) throws {
+        self.init(rows: rows)
+        for (name, value) in columnsJSON.object ?? JSONObject() {
+            let shape = (value["shape"]?.array ?? []).compactMap(\.int)
+            let cells = value["data"]?.array ?? []
+            guard shape.reduce(1, *) == cells.count, shape.first == rows else {
+                throw KeelError(
+                    "checkpoint", "column \"\(name)\" of the rollout does not fit its rows",
+                    at: CheckpointStore.stateFile, fix: "resume from another checkpoint", code: .badData)
+            }
+            if value["type"]?.string == "i32" {
+                columns[name] = Column(shape: shape, ints: cells.map { Int32(clamping: $0.int ?? 0) })
+            } else {
+                columns[name] = Column(shape: shape, cells.map(\.stateDouble))
+            }
+        }
+    }
+}
+
+extension JSON {
+    /// A number that `text()` may have written as "nan", "inf" or "-inf".
+    fileprivate var stateDouble: Double {
+        double ?? string.flatMap(Double.init) ?? .nan
+    }
+}
+
+extension TokenizedRow {
+    var json: JSON {
+        let ids = { (list: [Int32]) in JSON.array(list.map { .int(Int64($0)) }) }
+        return ["index": JSON(index), "prompt": ids(prompt), "completions": .array(completions.map(ids))]
+    }
+
+    /// - Throws: `KeelError` (badData) for a state that is not one of ours.
+    init(json: JSON) throws {
+        let ids = { (list: JSON) in (list.array ?? []).compactMap { $0.int.flatMap(Int32.init(exactly:)) } }
+        guard let index = json["index"]?.int, let prompt = json["prompt"], let lists = json["completions"]?.array
+        else {
+            throw KeelError(
+                "checkpoint", "a row of the rollout cannot be read", at: CheckpointStore.stateFile,
+                fix: "resume from another checkpoint", code: .badData)
+        }
+        self.init(index: index, prompt: ids(prompt), completions: lists.map(ids))
+    }
+}
+
+extension [UInt8] {
+    /// Lower-case hexadecimal, two digits a byte.
+    var base16: String {
+        map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    }
+
+    /// The bytes of such a text; an odd or foreign character ends it.
+    init(base16 text: String) {
+        self = []
+        let digits = Array(text.utf8)
+        for at in stride(from: 0, to: digits.count - digits.count % 2, by: 2) {
+            guard let byte = UInt8(String(decoding: digits[at..<at + 2], as: UTF8.self), radix: 16) else { return }
+            append(byte)
+        }
+    }
+}

@@ -1,0 +1,53 @@
+import KeelBridge
+import KeelCore
+
+/// `keel_run.json`: what fixed every bit of a run.
+enum Manifest {
+    static let file = "keel_run.json"
+
+    static func json(_ setup: RunSetup) throws -> JSON {
+        let isReplayable = !setup.components.all.contains { $0.component.flags.contains(.nondeterministic) }
+        return [
+            "keel": .string(BuildInfo.version), "config": setup.config.resolved, "seed": JSON(setup.config.train.seed),
+            "total_steps": JSON(setup.totalSteps), "plugins": plugins(setup.components),
+            "data": .object(JSONObject(pairs: setup.dataHashes.map { ($0.0, ["sha256": .string($0.1)]) })),
+            "model": [
+                "path": .string(setup.config.model.path),
+                "sha256": .string(try KeelModelHash.of(setup.config.model.path)),
+                "tokenizer_sha256": .string(setup.tokenizer.contentHash),
+            ],
+            "kernels": .string("\(setup.device.isa)"), "replayable": .bool(isReplayable),
+        ]
+    }
+
+    static func plugins(_ components: RunComponents) -> JSON {
+        .array(
+            components.all.map { instance, component in
+                [
+                    "instance": .string(instance), "kind": .string(component.kind.rawValue),
+                    "name": .string(component.name), "id": .string(component.pluginID),
+                    "version": .string(component.pluginVersion), "path": .string(component.path),
+                    "sha256": .string(component.sha256),
+                ]
+            })
+    }
+
+    /// Refuses to go on with a plugin that is not the one the checkpoint was made with.
+    ///
+    /// - Throws: `KeelError` (unavailable) that names the plugin.
+    static func checkPlugins(_ checkpoint: Checkpoint, _ components: RunComponents, allowChange: Bool) throws {
+        let before = checkpoint.state["plugins"]?.array ?? []
+        for (instance, component) in components.all {
+            guard let old = before.first(where: { $0["instance"]?.string == instance }) else { continue }
+            guard old["sha256"]?.string != component.sha256 else { continue }
+            let what =
+                "\(component.title) is not the one this run was made with (\(old["name"]?.string ?? "?") \(old["version"]?.string ?? "?"))"
+            guard allowChange else {
+                throw KeelError(
+                    "resume", what, at: component.path,
+                    fix: "use the old file, or accept the change with --allow-plugin-change", code: .unavailable)
+            }
+            Log.warning(what)
+        }
+    }
+}

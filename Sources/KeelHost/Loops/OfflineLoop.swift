@@ -1,0 +1,107 @@
+import KeelBridge
+import KeelCore
+import KeelData
+import KeelModel
+import KeelTensor
+import OrderedCollections
+
+/// Batches from a data set: tokens, reference log-probs, `prepare`, loss, step.
+final class OfflineLoop: TrainingLoop {
+    private let rows: [TokenizedRow]
+    private let valid: [TokenizedRow]
+    private let rawRow: (Int) -> JSON
+    private let update: PolicyUpdate
+    private let reference: ReferenceLogprobs?
+    private let order: EpochOrder
+    private let sampler: DataSamplerInstance
+    private let sampling: Sampling?
+    private let config: RunConfig
+    /// The order of the epoch in use, asked for once.
+    private var current: (epoch: Int, order: [Int])?
+
+    /// - Parameters:
+    ///   - rawRow: the data set row behind a tokenised one.
+    ///   - reference: nil when the objective asks for no `ref_*` column.
+    ///   - sampling: how `samples.jsonl` is filled; nil leaves it out.
+    init(
+        rows: [TokenizedRow], valid: [TokenizedRow], rawRow: @escaping (Int) -> JSON, update: PolicyUpdate,
+        reference: ReferenceLogprobs?, sampler: DataSamplerInstance, sampling: Sampling?, config: RunConfig
+    ) {
+        self.rows = rows
+        self.valid = valid
+        self.rawRow = rawRow
+        self.update = update
+        self.reference = reference
+        self.sampler = sampler
+        self.sampling = sampling
+        self.config = config
+        let perStep = config.train.rowsPerStep * update.communicator.size
+        order = EpochOrder(rowCount: rows.count, rowsPerStep: perStep)
+    }
+
+    var stepsPerEpoch: Int { order.stepsPerEpoch }
+    func epoch(after steps: Int) -> Double { order.progress(after: steps) }
+
+    func step(_ step: Int, learningRate: Double) throws -> StepResult {
+        let epoch = order.epoch(of: step)
+        if current?.epoch != epoch {
+            current = (epoch, try sampler.order(epoch: epoch, count: rows.count))
+        }
+        let chosen = order.positions(of: step).map { rows[current?.order[$0] ?? $0] }
+        let context = CallContext(step: step, epoch: epoch)
+        let columns = try prepared(chosen, context)
+        let outcome = try update.run(
+            rows: chosen, columns: columns, learningRate: learningRate, context: context)
+        return StepResult(outcome)
+    }
+
+    /// The constants of some rows, completed by the objective's `prepare`.
+    private func prepared(_ rows: [TokenizedRow], _ context: CallContext) throws -> ColumnBatch {
+        var columns = ColumnBatch.tokens(of: rows, prefixes: update.prefixes)
+        if let reference {
+            let logprobs = try reference.logprobs(rows).map { $0.map(Double.init) }
+            columns.addTokenColumn("ref_logprobs", logprobs, prefixes: update.prefixes)
+        }
+        let raw = rows.map { rawRow($0.index) }
+        if update.prefixes.count == 2, raw.contains(where: { $0["margin"]?.double != nil }) {
+            columns.columns["margin"] = Column(raw.map { $0["margin"]?.double ?? 0 })
+        }
+        columns.rowJSON = raw
+        try update.objective.prepare(&columns, context: context)
+        return columns
+    }
+
+    func evaluate(step: Int) throws -> OrderedDictionary<String, Double> {
+        var total = StepMetrics()
+        let size = config.train.perDeviceEvalBatchSize
+        for start in stride(from: 0, to: valid.count, by: size) {
+            let rows = Array(valid[start..<min(start + size, valid.count)])
+            let context = CallContext(step: step, epoch: order.epoch(of: max(0, step - 1)))
+            let columns = try prepared(rows, context)
+            let outcome = try update.run(rows: rows, columns: columns, learningRate: nil, context: context)
+            let weight = Reduction.denominator(of: columns).rows
+            total.add("loss", outcome.loss, weight: weight)
+            for (name, value) in StepResult(outcome).metrics { total.add(name, value, weight: Double(rows.count)) }
+        }
+        return total.drain()
+    }
+
+    func samples(step: Int) throws -> [JSONObject] {
+        guard let sampling else { return [] }
+        let rows = (valid.isEmpty ? self.rows : valid).prefix(4)
+        let prompts = rows.map { Prompt(row: $0.index, tokens: $0.prompt, json: rawRow($0.index)) }
+        return try sampling.generate(prompts, samplesPerPrompt: 1, stream: UInt64(step), place: "samples").map {
+            ["step": JSON(step), "prompt": .string($0.promptText), "completion": .string($0.text)]
+        }
+    }
+
+    func snapshot(nextStep: Int) -> JSON {
+        sampler.save().map { ["order": .string($0.base16)] } ?? [:]
+    }
+
+    func restore(_ state: JSON) throws {
+        if let text = state["order"]?.string { try sampler.load([UInt8](base16: text)) }
+    }
+
+    func flushCaches() { reference?.flush() }
+}

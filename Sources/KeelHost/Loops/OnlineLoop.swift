@@ -1,0 +1,134 @@
+import KeelBridge
+import KeelCore
+import KeelData
+import KeelModel
+import OrderedCollections
+
+/// Batches from the policy itself: prompts, generate, score, `prepare`, several passes of loss and step.
+final class OnlineLoop: TrainingLoop {
+    private let prompts: [Prompt]
+    private let valid: [Prompt]
+    private let maker: RolloutMaker
+    private let update: PolicyUpdate
+    private let sampler: DataSamplerInstance
+    private let config: RunConfig
+    private let order: EpochOrder
+    /// Optimizer steps that one rollout serves.
+    private let stepsPerRollout: Int
+    private let rowsPerStep: Int
+    private var current: (epoch: Int, order: [Int])?
+    /// The rollout in use: its rows, and its columns as `prepare` left them.
+    private var rollout: (number: Int, rows: [TokenizedRow], columns: ColumnBatch)?
+    private var lastSamples: [JSONObject] = []
+
+    init(
+        prompts: [Prompt], valid: [Prompt], maker: RolloutMaker, update: PolicyUpdate,
+        sampler: DataSamplerInstance, config: RunConfig
+    ) {
+        self.prompts = prompts
+        self.valid = valid
+        self.maker = maker
+        self.update = update
+        self.sampler = sampler
+        self.config = config
+        rowsPerStep = config.train.rowsPerStep * update.communicator.size
+        let rolloutRows = config.train.rolloutBatchSize ?? rowsPerStep
+        stepsPerRollout = config.train.numIterations * max(1, rolloutRows / rowsPerStep)
+        order = EpochOrder(rowCount: prompts.count, rowsPerStep: rolloutRows / maker.samplesPerPrompt)
+    }
+
+    var stepsPerEpoch: Int { order.stepsPerEpoch * stepsPerRollout }
+
+    func epoch(after steps: Int) -> Double {
+        let part = Double(steps % stepsPerRollout) / Double(stepsPerRollout)
+        let before = order.progress(after: steps / stepsPerRollout)
+        return before + part * (order.progress(after: steps / stepsPerRollout + 1) - before)
+    }
+
+    func step(_ step: Int, learningRate: Double) throws -> StepResult {
+        let number = step / stepsPerRollout
+        let context = CallContext(step: step, epoch: order.epoch(of: number))
+        var rolloutMetrics: OrderedDictionary<String, Double> = [:]
+        if rollout?.number != number {
+            let chosen = try promptsOfRollout(number)
+            let made = try maker.make(chosen, stream: UInt64(number), place: "rollout")
+            var columns = made.rollout.columns()
+            columns.rowJSON = chosen.flatMap { repeatElement($0.json, count: maker.samplesPerPrompt) }
+            try update.objective.prepare(&columns, context: context)
+            rollout = (number, made.rollout.rows, columns)
+            rolloutMetrics = made.rollout.metrics
+            lastSamples = made.samples
+        }
+        guard let rollout else { preconditionFailure("no rollout at step \(step)") }
+
+        // The rows of this step: pass after pass over the rollout, in order.
+        let perPass = stepsPerRollout / config.train.numIterations
+        let start = (step % stepsPerRollout) % perPass * rowsPerStep
+        let range = start..<min(start + rowsPerStep, rollout.rows.count)
+        let outcome = try update.run(
+            rows: Array(rollout.rows[range]), columns: rollout.columns.slice(range),
+            learningRate: learningRate, context: context)
+        var result = StepResult(outcome)
+        for (name, value) in rolloutMetrics { result.metrics[name] = value }
+        return result
+    }
+
+    private func promptsOfRollout(_ number: Int) throws -> [Prompt] {
+        let epoch = order.epoch(of: number)
+        if current?.epoch != epoch {
+            current = (epoch, try sampler.order(epoch: epoch, count: prompts.count))
+        }
+        return order.positions(of: number).map { prompts[current?.order[$0] ?? $0] }
+    }
+
+    func evaluate(step: Int) throws -> OrderedDictionary<String, Double> {
+        guard !valid.isEmpty else { return [:] }
+        let once = RolloutMaker(
+            sampling: maker.sampling, rewards: maker.rewards, reference: maker.reference, samplesPerPrompt: 1)
+        // The same draws at every evaluation: the curve shows the model, not the dice.
+        let made = try once.make(valid, stream: 0, place: "evaluate")
+        var metrics = made.rollout.metrics
+        for name in ["reward_std", "frac_reward_zero_std"] { metrics[name] = nil }
+        metrics = metrics.filter { !$0.key.hasPrefix("reward_calls/") }
+        if let ref = made.rollout.refLogprobs {
+            let kl = zip(made.rollout.oldLogprobs, ref).map { own, ref in
+                zip(own, ref).reduce(0) { $0 + $1.0 - $1.1 }
+            }
+            metrics["objective/kl"] = Statistics.mean(kl)
+        }
+        return metrics
+    }
+
+    func samples(step: Int) -> [JSONObject] {
+        lastSamples.prefix(8).map { line in
+            var out: JSONObject = ["step": JSON(step)]
+            for (key, value) in line { out.append(key, value) }
+            return out
+        }
+    }
+
+    func snapshot(nextStep: Int) -> JSON {
+        var state = JSONObject()
+        if let blob = sampler.save() { state["order"] = .string(blob.base16) }
+        if let rollout, rollout.number == nextStep / stepsPerRollout {
+            state["rollout"] = [
+                "number": JSON(rollout.number), "rows": .array(rollout.rows.map(\.json)),
+                "columns": rollout.columns.columnsJSON,
+            ]
+        }
+        return .object(state)
+    }
+
+    func restore(_ state: JSON) throws {
+        if let text = state["order"]?.string { try sampler.load([UInt8](base16: text)) }
+        guard let stored = state["rollout"], let number = stored["number"]?.int else { return }
+        let rows = try (stored["rows"]?.array ?? []).map { try TokenizedRow(json: $0) }
+        var columns = try ColumnBatch(rows: rows.count, columnsJSON: stored["columns"] ?? [:])
+        let raw = Dictionary(prompts.map { ($0.row, $0.json) }, uniquingKeysWith: { first, _ in first })
+        columns.rowJSON = rows.map { raw[$0.index] ?? .null }
+        columns.rowIDs = rows.map { UInt64($0.index) }
+        rollout = (number, rows, columns)
+    }
+
+    func flushCaches() {}
+}

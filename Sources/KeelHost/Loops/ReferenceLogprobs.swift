@@ -1,0 +1,84 @@
+import KeelCore
+import KeelData
+import KeelModel
+import KeelTensor
+
+/// Log-probs under the frozen reference, computed when a row is first met and then remembered.
+///
+/// Every row is computed alone: its numbers are a function of its tokens, whatever batch it came in,
+/// so that a resumed run and a run with a warm cache see the same bits. Remembered by content: the
+/// key covers the model's weights, the temperature and the tokens.
+final class ReferenceLogprobs {
+    private let scorer: SequenceScorer
+    private let file: String?
+    private var known: [String: [[Float]]] = [:]
+    private var isDirty = false
+
+    private static let magic = "keel-reference-logprobs-1"
+
+    /// - Parameter cacheFolder: where to keep them between runs; nil keeps them in memory only.
+    init(scorer: SequenceScorer, contentHash: String, cacheFolder: String?) {
+        self.scorer = scorer
+        file = cacheFolder.map {
+            let name = SHA256.hex("\(ReferenceLogprobs.magic) \(contentHash) \(scorer.temperature) \(scorer.model.computeDType)")
+            return Files.join($0, "reference/\(name.prefix(32)).jsonl")
+        }
+        load()
+    }
+
+    /// The log-probs of each completion of each row, in order: `[completion][token]`.
+    func logprobs(_ rows: [TokenizedRow]) throws -> [[Float]] {
+        try rows.flatMap { row in
+            let key = ReferenceLogprobs.key(row)
+            if let values = known[key] { return values }
+            let values = try scorer.logprobs([row])
+            known[key] = values
+            isDirty = true
+            return values
+        }
+    }
+
+    /// Without remembering: rows that are never met again, such as a rollout's.
+    func logprobsOnce(_ rows: [TokenizedRow]) throws -> [[Float]] {
+        try rows.flatMap { try scorer.logprobs([$0]) }
+    }
+
+    private static func key(_ row: TokenizedRow) -> String {
+        var hash = SHA256()
+        for part in [row.prompt] + row.completions {
+            part.withUnsafeBytes { hash.update($0) }
+            hash.update("|")
+        }
+        return String(hash.hex().prefix(32))
+    }
+
+    // MARK: The file: one JSON object per line, {"key": [[...], ...]}; unreadable lines are forgotten.
+
+    private func load() {
+        guard let file, Files.isRegular(file), let bytes = try? Files.read(file) else { return }
+        for line in bytes.split(separator: UInt8(ascii: "\n")) {
+            guard let object = try? JSON.parse(Array(line), name: file).object, let pair = object.pairs.first,
+                let lists = pair.value.array
+            else { continue }
+            let values = lists.map { ($0.array ?? []).compactMap { $0.double.map(Float.init) } }
+            known[pair.key] = values
+        }
+    }
+
+    /// Writes what is new to disk; a cache that cannot be written costs time later, not the run.
+    func flush() {
+        guard isDirty, let file else { return }
+        do {
+            try Files.makeDirectory(Files.parent(file))
+            try AtomicWrite.file(file) { output in
+                for (key, lists) in known.sorted(by: { $0.key < $1.key }) {
+                    let value = JSON.array(lists.map { .array($0.map { .double(Double($0)) }) })
+                    try output.write(JSON.object([key: value]).text() + "\n")
+                }
+            }
+            isDirty = false
+        } catch {
+            Log.warning("the cache of reference log-probs could not be written: \(error)")
+        }
+    }
+}

@@ -1,0 +1,79 @@
+import KeelBridge
+import KeelCore
+import KeelData
+import KeelModel
+import OrderedCollections
+
+/// Sampled completions with all that an update needs of them. Constants of the update.
+struct Rollout {
+    /// One per completion; groups of one prompt stand together.
+    var rows: [TokenizedRow]
+    var group: [Int32]
+    var oldLogprobs: [[Double]]
+    var behaviorLogprobs: [[Double]]
+    var refLogprobs: [[Double]]?
+    var rewards: [Double]
+    /// Ended with an end-of-text token.
+    var isFinished: [Bool]
+    var metrics: OrderedDictionary<String, Double>
+
+    /// The columns of abi.md 2.5 for data kind `rollouts`.
+    func columns() -> ColumnBatch {
+        var batch = ColumnBatch.tokens(of: rows, prefixes: [""])
+        batch.addTokenColumn("old_logprobs", oldLogprobs, prefixes: [""])
+        batch.addTokenColumn("behavior_logprobs", behaviorLogprobs, prefixes: [""])
+        if let refLogprobs { batch.addTokenColumn("ref_logprobs", refLogprobs, prefixes: [""]) }
+        batch.columns["rewards"] = Column(rewards.map { $0.isNaN ? 0 : $0 })
+        batch.columns["weight"] = Column(rewards.map { $0.isNaN ? 0 : 1 })
+        batch.columns["group"] = Column(ints: group)
+        batch.columns["finished"] = Column(isFinished.map { $0 ? 1 : 0 })
+        return batch
+    }
+}
+
+/// Generate, score, remember: from prompts to a rollout.
+struct RolloutMaker {
+    let sampling: Sampling
+    let rewards: RewardSet
+    let reference: ReferenceLogprobs?
+    let samplesPerPrompt: Int
+
+    /// A rollout, and its samples with their scores for `samples.jsonl`.
+    func make(_ prompts: [Prompt], stream: UInt64, place: String) throws -> (rollout: Rollout, samples: [JSONObject]) {
+        let samples = try sampling.generate(
+            prompts, samplesPerPrompt: samplesPerPrompt, stream: stream, place: place)
+        let group = samples.indices.map { Int32($0 / samplesPerPrompt) }
+        let scored = try rewards.score(samples, group: group)
+        let rows = samples.map {
+            TokenizedRow(index: $0.prompt.row, prompt: $0.prompt.tokens, completions: [$0.tokens])
+        }
+        let ref = try reference?.logprobsOnce(rows).map { $0.map(Double.init) }
+        var metrics = scored.metrics(group: group)
+        for (name, value) in lengthMetrics(samples) { metrics[name] = value }
+        let rollout = Rollout(
+            rows: rows, group: group, oldLogprobs: samples.map { $0.logprobs.map(Double.init) },
+            behaviorLogprobs: samples.map { $0.behaviorLogprobs.map(Double.init) }, refLogprobs: ref,
+            rewards: scored.rewards, isFinished: samples.map(\.isFinished), metrics: metrics)
+        let lines = samples.indices.map { i in
+            var line: JSONObject = ["prompt": .string(samples[i].promptText), "completion": .string(samples[i].text)]
+            for (name, values) in zip(rewards.names, scored.scores) { line.append(name, .double(values[i])) }
+            line.append("reward", .double(scored.rewards[i]))
+            return line
+        }
+        return (rollout, lines)
+    }
+
+    /// TRL's `completions/*`.
+    private func lengthMetrics(_ samples: [Sample]) -> OrderedDictionary<String, Double> {
+        let lengths = samples.map { Double($0.tokens.count) }
+        let ended = samples.filter(\.isFinished).map { Double($0.tokens.count) }
+        let mean = { (x: [Double]) in x.isEmpty ? 0 : x.reduce(0, +) / Double(x.count) }
+        return [
+            "completions/mean_length": mean(lengths), "completions/min_length": lengths.min() ?? 0,
+            "completions/max_length": lengths.max() ?? 0, "completions/mean_terminated_length": mean(ended),
+            "completions/min_terminated_length": ended.min() ?? 0,
+            "completions/max_terminated_length": ended.max() ?? 0,
+            "completions/clipped_ratio": 1 - Double(ended.count) / Double(max(1, samples.count)),
+        ]
+    }
+}

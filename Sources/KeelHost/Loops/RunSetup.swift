@@ -1,0 +1,209 @@
+import Glibc
+import KeelBridge
+import KeelCore
+import KeelData
+import KeelModel
+import KeelTensor
+import KeelText
+
+/// Everything that a config names, loaded and checked: what `train` runs and `check` rehearses.
+final class RunSetup {
+    let config: RunConfig
+    let components: RunComponents
+    let device: Device
+    let tokenizer: Tokenizer
+    let model: Model
+    let optimizer: AdamW
+    let loop: any TrainingLoop
+    let objective: ObjectiveInstance
+    let communicator: any Communicator = SingleRank()
+    let totalSteps: Int
+    let schedule: Schedule
+    /// What was done to the data, for the log and the manifest.
+    let notes: [String]
+    /// Name -> SHA-256 of the data files.
+    let dataHashes: [(String, String)]
+    let isOnline: Bool
+
+    /// - Parameter weights: the folder to load the policy from: the config's model, or a checkpoint.
+    /// - Throws: `KeelError` or `KeelErrors`, before anything is written.
+    init(config: RunConfig, components: RunComponents, weights: String? = nil) throws {
+        self.config = config
+        self.components = components
+        let threads = config.train.threads ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+        device = Device.cpu(threads: threads)
+        tokenizer = try Tokenizer.load(directory: config.model.path)
+        let dtype: DType = config.model.dtype == .bf16 ? .bf16 : .f32
+        let seed = UInt64(config.train.seed)
+
+        // Data first: it is the likeliest to be wrong, and cheap to read.
+        let dataKind = components.objective.data ?? "text"
+        isOnline = dataKind == "rollouts"
+        let wanted = try RunSetup.rowKind(dataKind, components.objective)
+        let limits = LengthLimits(
+            maxLength: config.data.maxLength, maxPromptLength: config.data.maxPromptLength,
+            maxCompletionLength: isOnline ? nil : config.data.maxCompletionLength)
+        let cache = Files.userFolder("XDG_CACHE_HOME", ".cache")
+        var notes: [String] = []
+        var hashes: [(String, String)] = []
+        func load(_ path: String, _ name: String) throws -> (Dataset, TokenizedDataset) {
+            let rows = try Dataset.load(path: path, wanted: wanted, columns: config.data.renames)
+            let tokens = try TokenizedDataset.tokenize(
+                rows, tokenizer: tokenizer, limits: limits, cacheDirectory: cache)
+            notes += (rows.notes + tokens.notes).map { "data.\(name): \($0)" }
+            hashes.append((name, rows.contentHash))
+            guard !tokens.rows.isEmpty else {
+                throw KeelError(
+                    "data", "no row is left after tokenising (\(tokens.dropped) dropped)", at: path,
+                    fix: "raise data.max_length, or look at the rows", code: .badData)
+            }
+            return (rows, tokens)
+        }
+        let (trainRows, train) = try load(config.data.train, "train")
+        let valid = try config.data.valid.map { try load($0, "valid") }
+        dataHashes = hashes
+
+        objective = try ObjectiveInstance(
+            component: components.objective, parameters: components.objectiveParameters, name: "objective",
+            seed: seed, precision: .f32)
+        try RunSetup.check(objective.needs, isOnline: isOnline, config)
+        model = try Model.load(directory: weights ?? config.model.path, dtype: dtype, device: device)
+        if let longest = train.rows.map({ row in row.prompt.count + (row.completions.map(\.count).max() ?? 0) }).max(),
+            longest > model.config.maxPositions
+        {
+            throw KeelError(
+                "data", "a row has \(longest) tokens, the model takes \(model.config.maxPositions)",
+                at: config.data.train, fix: "set data.max_length to \(model.config.maxPositions) or less",
+                code: .badData)
+        }
+        optimizer = AdamW(
+            model.parameters, beta1: config.train.adamBeta1, beta2: config.train.adamBeta2,
+            epsilon: config.train.adamEpsilon, weightDecay: config.train.weightDecay)
+
+        let temperature = Float(config.sampler.temperature)
+        let scorer = SequenceScorer(model: model, temperature: temperature)
+        let reference = try RunSetup.reference(
+            config, needs: objective.needs, policy: model, isPolicyMoved: weights != nil, temperature: temperature,
+            dtype: dtype, device: device, cache: cache, isOnline: isOnline)
+        let reduction = try config.objective.reduction.map { try Reduction(named: $0.rawValue) } ?? objective.reduction
+        let update = PolicyUpdate(
+            scorer: scorer, optimizer: optimizer, objective: objective, reduction: reduction,
+            prefixes: Sides.prefixes(dataKind: dataKind),
+            microBatchRows: config.train.perDeviceTrainBatchSize,
+            maxGradNorm: config.train.maxGradNorm > 0 ? config.train.maxGradNorm : nil, communicator: communicator)
+        let order = try DataSamplerInstance(
+            component: components.order, parameters: components.orderParameters, name: "order", seed: seed)
+        let sampling = Sampling(
+            model: model, tokenizer: tokenizer,
+            sampler: try TokenSamplerInstance(
+                component: components.sampler, parameters: components.samplerParameters, name: "sampler",
+                seed: seed),
+            temperature: config.sampler.temperature, maxNewTokens: config.data.maxCompletionLength ?? 512,
+            seed: seed, endTokens: Set(model.config.eosTokenIDs))
+
+        if isOnline {
+            let maker = RolloutMaker(
+                sampling: sampling, rewards: try components.rewardSet(config, seed: seed), reference: reference,
+                samplesPerPrompt: config.train.numGenerations)
+            let prompts = { (rows: Dataset, tokens: TokenizedDataset) in
+                tokens.rows.map { Prompt(row: $0.index, tokens: $0.prompt, json: rows.row($0.index)) }
+            }
+            loop = OnlineLoop(
+                prompts: prompts(trainRows, train), valid: valid.map { prompts($0.0, $0.1) } ?? [], maker: maker,
+                update: update, sampler: order, config: config)
+        } else {
+            loop = OfflineLoop(
+                rows: train.rows, valid: valid?.1.rows ?? [], rawRow: { trainRows.row($0) },
+                rawValidRow: { valid?.0.row($0) ?? .null }, update: update, reference: reference, sampler: order,
+                sampling: dataKind == "text" && trainRows.kind == .text ? nil : sampling, config: config)
+        }
+        totalSteps =
+            config.train.maxSteps > 0
+            ? config.train.maxSteps
+            : max(1, Int((config.train.numTrainEpochs * Double(loop.stepsPerEpoch)).rounded(.up)))
+        let warmup =
+            config.train.warmupSteps > 0
+            ? config.train.warmupSteps : Int((config.train.warmupRatio * Double(totalSteps)).rounded(.up))
+        schedule = Schedule(
+            kind: Schedule.Kind(rawValue: config.train.lrSchedulerType.rawValue) ?? .linear,
+            peak: config.train.learningRate, warmupSteps: warmup, totalSteps: totalSteps)
+        self.notes = notes
+    }
+
+    private static func rowKind(_ dataKind: String, _ component: Component) throws -> RowKind {
+        switch dataKind {
+        case "text": return .text
+        case "pairs": return .preference
+        case "rollouts": return .prompt
+        default:
+            throw KeelError(
+                "plugin", "objective \"\(component.name)\" takes data of kind \"\(dataKind)\"", at: component.path,
+                fix: "this Keel trains on text, pairs and rollouts", code: .unavailable)
+        }
+    }
+
+    /// The columns this host can give; anything else an objective needs is refused before the run.
+    private static func check(_ needs: [String], isOnline: Bool, _ config: RunConfig) throws {
+        let common = ["logprobs", "seq_logprobs", "mean_logprobs", "entropy", "mask", "tokens", "length"]
+        let online = [
+            "old_logprobs", "old_seq_logprobs", "old_mean_logprobs", "behavior_logprobs", "rewards", "weight",
+            "group", "finished",
+        ]
+        let reference = ["ref_logprobs", "ref_seq_logprobs", "ref_mean_logprobs"]
+        let known = common + reference + (isOnline ? online : []) + ["margin"]
+        for need in needs where !need.hasSuffix("?") {
+            let (_, base) = ColumnNames.split(need)
+            guard known.contains(base) else {
+                throw KeelError(
+                    "plugin", "objective \"\(config.objective.plugin)\" needs the column \"\(need)\"",
+                    at: config.places.place(of: "objective.plugin"),
+                    fix: "a run of this kind gives \(known.joined(separator: ", "))", code: .unavailable)
+            }
+            if reference.contains(base), config.reference == .none {
+                throw KeelError(
+                    "config",
+                    "objective \"\(config.objective.plugin)\" needs reference log-probs, but \"reference\" is \"none\"",
+                    at: config.places.place(of: "reference"),
+                    fix: "set \"reference\": \"initial\" to use the starting weights, or name a model: {\"path\": \"...\"}"
+                )
+            }
+        }
+    }
+
+    private static func reference(
+        _ config: RunConfig, needs: [String], policy: Model, isPolicyMoved: Bool, temperature: Float, dtype: DType,
+        device: Device, cache: String, isOnline: Bool
+    ) throws -> ReferenceLogprobs? {
+        let isWanted = needs.contains { need in
+            let name = need.hasSuffix("?") ? String(need.dropLast()) : need
+            return ColumnNames.split(name).base.hasPrefix("ref_")
+        }
+        guard isWanted else { return nil }
+        var folder = config.model.path
+        var cacheFolder: String? = cache
+        switch config.reference {
+        case .none: return nil
+        case .initial: break
+        case .path(let path, let isCached):
+            folder = path
+            if !isCached { cacheFolder = nil }
+        }
+        let frozen = try Model.load(directory: folder, dtype: dtype, device: device)
+        return ReferenceLogprobs(
+            scorer: SequenceScorer(model: frozen, temperature: temperature),
+            contentHash: try Model.contentHash(directory: folder),
+            cacheFolder: isOnline ? nil : cacheFolder)
+    }
+}
+
+extension TrainConfig {
+    /// Rows of an optimizer step on one rank.
+    var rowsPerStep: Int { perDeviceTrainBatchSize * gradientAccumulationSteps }
+}
+
+extension DataConfig {
+    /// `columns` as plain text; the config reader has checked the types.
+    var renames: [String: String] {
+        Dictionary(columns.compactMap { pair in pair.value.string.map { (pair.key, $0) } }, uniquingKeysWith: { $1 })
+    }
+}

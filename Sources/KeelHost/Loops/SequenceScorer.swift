@@ -1,0 +1,48 @@
+import KeelData
+import KeelModel
+import KeelTensor
+
+/// Log-probabilities of completions under a model, packed without padding.
+struct SequenceScorer {
+    let model: Model
+    /// Divides the logits; the same for policy, reference and sampling (decision 9).
+    let temperature: Float
+
+    /// One pass over some rows. `[targets]` runs over the completions in order.
+    struct Pass {
+        let packing: Packing
+        /// `[targets]`, tracked when the tape records.
+        let logprobs: Tensor
+        /// `[targets]`: of the full next-token distribution, in nats.
+        let entropy: [Float]
+        /// `[targets]`: 1 where the target is the most probable token.
+        let correct: [Float]
+
+        /// The log-probs of every completion, in the order of rows and sides.
+        func perCompletion() -> [[Float]] {
+            let flat = logprobs.floats()
+            return packing.completions.map { Array(flat[$0]) }
+        }
+    }
+
+    func pass(_ rows: some Sequence<TokenizedRow>, tape: Tape) throws -> Pass {
+        let packing = Packing(rows)
+        let result = try model.logprobs(PackedBatch(packing), tape: tape, temperature: temperature)
+        return Pass(
+            packing: packing, logprobs: result.logprobs, entropy: result.entropy, correct: result.correct)
+    }
+
+    /// The same without gradient: `[completion][token]`.
+    func logprobs(_ rows: some Sequence<TokenizedRow>) throws -> [[Float]] {
+        try pass(rows, tape: Tape(recording: false)).perCompletion()
+    }
+}
+
+extension PackedBatch {
+    init(_ packing: Packing) {
+        self.init(
+            ids: packing.ids, positions: packing.positions,
+            layout: AttentionLayout(spans: packing.spans.map { .init(queries: $0.queries, keys: $0.keys) }),
+            scored: packing.scored, targets: packing.targets)
+    }
+}

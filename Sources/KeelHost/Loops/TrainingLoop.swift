@@ -1,0 +1,41 @@
+import KeelBridge
+import KeelCore
+import OrderedCollections
+
+/// Where the batches of a run come from. Two loops serve all objectives: offline and online.
+protocol TrainingLoop: AnyObject {
+    /// Optimizer steps of one pass over the data.
+    var stepsPerEpoch: Int { get }
+    /// Passes over the data that are finished after `steps` optimizer steps.
+    func epoch(after steps: Int) -> Double
+    /// Makes optimizer step `step` (from 0).
+    func step(_ step: Int, learningRate: Double) throws -> StepResult
+    /// What evaluation on the validation data gives, without the prefix `eval_`.
+    func evaluate(step: Int) throws -> OrderedDictionary<String, Double>
+    /// A few completions of the model as it is, for `samples.jsonl`.
+    func samples(step: Int) throws -> [JSONObject]
+    /// What a run that goes on with `nextStep` needs beside model, optimizer and step number.
+    func snapshot(nextStep: Int) -> JSON
+    func restore(_ state: JSON) throws
+    /// Writes caches that outlive the run.
+    func flushCaches()
+}
+
+struct StepResult {
+    var loss: Double
+    var gradNorm: Double
+    var tokens: Int
+    /// In the order they are logged.
+    var metrics: OrderedDictionary<String, Double>
+}
+
+extension StepResult {
+    /// What every update reports: loss, norm, entropy, accuracy, and the objective's own metrics.
+    init(_ outcome: PolicyUpdate.Outcome) {
+        loss = outcome.loss
+        gradNorm = outcome.gradNorm
+        tokens = outcome.tokens
+        metrics = ["entropy": outcome.entropy, "mean_token_accuracy": outcome.accuracy]
+        for (name, value) in outcome.metrics.values { metrics[name] = value }
+    }
+}
