@@ -10,6 +10,7 @@ final class OfflineLoop: TrainingLoop {
     private let rows: [TokenizedRow]
     private let valid: [TokenizedRow]
     private let rawRow: (Int) -> JSON
+    private let rawValidRow: (Int) -> JSON
     private let update: PolicyUpdate
     private let reference: ReferenceLogprobs?
     private let order: EpochOrder
@@ -20,16 +21,17 @@ final class OfflineLoop: TrainingLoop {
     private var current: (epoch: Int, order: [Int])?
 
     /// - Parameters:
-    ///   - rawRow: the data set row behind a tokenised one.
+    ///   - rawRow: the data set row behind a tokenised one; `rawValidRow` likewise.
     ///   - reference: nil when the objective asks for no `ref_*` column.
     ///   - sampling: how `samples.jsonl` is filled; nil leaves it out.
     init(
-        rows: [TokenizedRow], valid: [TokenizedRow], rawRow: @escaping (Int) -> JSON, update: PolicyUpdate,
-        reference: ReferenceLogprobs?, sampler: DataSamplerInstance, sampling: Sampling?, config: RunConfig
+        rows: [TokenizedRow], valid: [TokenizedRow], rawRow: @escaping (Int) -> JSON,
+        rawValidRow: @escaping (Int) -> JSON, update: PolicyUpdate, reference: ReferenceLogprobs?, sampler: DataSamplerInstance, sampling: Sampling?, config: RunConfig
     ) {
         self.rows = rows
         self.valid = valid
         self.rawRow = rawRow
+        self.rawValidRow = rawValidRow
         self.update = update
         self.reference = reference
         self.sampler = sampler
@@ -48,21 +50,20 @@ final class OfflineLoop: TrainingLoop {
             current = (epoch, try sampler.order(epoch: epoch, count: rows.count))
         }
         let chosen = order.positions(of: step).map { rows[current?.order[$0] ?? $0] }
-        let context = CallContext(step: step, epoch: epoch)
-        let columns = try prepared(chosen, context)
+        let context = update.context(step: step, epoch: order.progress(after: step))
+        let columns = try prepared(chosen, chosen.map { rawRow($0.index) }, context)
         let outcome = try update.run(
             rows: chosen, columns: columns, learningRate: learningRate, context: context)
         return StepResult(outcome)
     }
 
     /// The constants of some rows, completed by the objective's `prepare`.
-    private func prepared(_ rows: [TokenizedRow], _ context: CallContext) throws -> ColumnBatch {
+    private func prepared(_ rows: [TokenizedRow], _ raw: [JSON], _ context: CallContext) throws -> ColumnBatch {
         var columns = ColumnBatch.tokens(of: rows, prefixes: update.prefixes)
         if let reference {
             let logprobs = try reference.logprobs(rows).map { $0.map(Double.init) }
             columns.addTokenColumn("ref_logprobs", logprobs, prefixes: update.prefixes)
         }
-        let raw = rows.map { rawRow($0.index) }
         if update.prefixes.count == 2, raw.contains(where: { $0["margin"]?.double != nil }) {
             columns.columns["margin"] = Column(raw.map { $0["margin"]?.double ?? 0 })
         }
@@ -76,8 +77,8 @@ final class OfflineLoop: TrainingLoop {
         let size = config.train.perDeviceEvalBatchSize
         for start in stride(from: 0, to: valid.count, by: size) {
             let rows = Array(valid[start..<min(start + size, valid.count)])
-            let context = CallContext(step: step, epoch: order.epoch(of: max(0, step - 1)))
-            let columns = try prepared(rows, context)
+            let context = update.context(step: step, epoch: order.progress(after: step))
+            let columns = try prepared(rows, rows.map { rawValidRow($0.index) }, context)
             let outcome = try update.run(rows: rows, columns: columns, learningRate: nil, context: context)
             let weight = Reduction.denominator(of: columns).rows
             total.add("loss", outcome.loss, weight: weight)
@@ -88,8 +89,9 @@ final class OfflineLoop: TrainingLoop {
 
     func samples(step: Int) throws -> [JSONObject] {
         guard let sampling else { return [] }
+        let raw = valid.isEmpty ? rawRow : rawValidRow
         let rows = (valid.isEmpty ? self.rows : valid).prefix(4)
-        let prompts = rows.map { Prompt(row: $0.index, tokens: $0.prompt, json: rawRow($0.index)) }
+        let prompts = rows.map { Prompt(row: $0.index, tokens: $0.prompt, json: raw($0.index)) }
         return try sampling.generate(prompts, samplesPerPrompt: 1, stream: UInt64(step), place: "samples").map {
             ["step": JSON(step), "prompt": .string($0.promptText), "completion": .string($0.text)]
         }

@@ -47,7 +47,7 @@ final class OnlineLoop: TrainingLoop {
 
     func step(_ step: Int, learningRate: Double) throws -> StepResult {
         let number = step / stepsPerRollout
-        let context = CallContext(step: step, epoch: order.epoch(of: number))
+        let context = update.context(step: step, epoch: epoch(after: step))
         var rolloutMetrics: OrderedDictionary<String, Double> = [:]
         if rollout?.number != number {
             let chosen = try promptsOfRollout(number)

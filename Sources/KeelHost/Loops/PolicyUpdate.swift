@@ -17,10 +17,13 @@ final class PolicyUpdate {
     let microBatchRows: Int
     let maxGradNorm: Double?
     let communicator: any Communicator
+    /// What plugins may ask of the run (`keel_fact`).
+    let facts: [String: Double]
 
     init(
         scorer: SequenceScorer, optimizer: AdamW, objective: ObjectiveInstance, reduction: Reduction,
-        prefixes: [String], microBatchRows: Int, maxGradNorm: Double?, communicator: any Communicator
+        prefixes: [String], microBatchRows: Int, maxGradNorm: Double?, communicator: any Communicator,
+        facts: [String: Double]
     ) {
         self.scorer = scorer
         self.optimizer = optimizer
@@ -30,6 +33,12 @@ final class PolicyUpdate {
         self.microBatchRows = microBatchRows
         self.maxGradNorm = maxGradNorm
         self.communicator = communicator
+        self.facts = facts
+    }
+
+    /// What a callback is told about its place in the run.
+    func context(step: Int, epoch: Double) -> CallContext {
+        CallContext(step: step, epoch: epoch, facts: facts)
     }
 
     struct Outcome {

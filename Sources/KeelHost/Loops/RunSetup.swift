@@ -90,7 +90,14 @@ final class RunSetup {
             scorer: scorer, optimizer: optimizer, objective: objective, reduction: reduction,
             prefixes: Sides.prefixes(dataKind: dataKind),
             microBatchRows: config.train.perDeviceTrainBatchSize,
-            maxGradNorm: config.train.maxGradNorm > 0 ? config.train.maxGradNorm : nil, communicator: communicator)
+            maxGradNorm: config.train.maxGradNorm > 0 ? config.train.maxGradNorm : nil, communicator: communicator,
+            facts: [
+                "vocab_size": Double(model.config.vocabularySize),
+                "eos_token_id": model.config.eosTokenIDs.first.map(Double.init) ?? .nan,
+                "temperature": config.sampler.temperature,
+                "max_completion_length": Double(config.data.maxCompletionLength ?? 512),
+                "num_generations": Double(config.train.numGenerations),
+            ])
         let order = try DataSamplerInstance(
             component: components.order, parameters: components.orderParameters, name: "order", seed: seed)
         let sampling = Sampling(
