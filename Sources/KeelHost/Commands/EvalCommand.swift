@@ -32,23 +32,13 @@ package enum EvalCommand {
     package static func run(_ options: Options) throws -> JSON {
         let catalog = PluginCatalog(searchPaths: options.pluginPaths)
         var found: [(component: Component, parameters: ParameterValues)] = []
-        var sampler: (Component, ParameterValues)?
+        var sampler: (component: Component, parameters: ParameterValues)?
         let config = try RunConfig.loadRewards(options.rewardsPath) { config, reader in
             found = config.rewards.enumerated().compactMap { i, reward in
-                do {
-                    let component = try catalog.find(reward.plugin, kind: .reward)
-                    return (component, try component.validate(params: reward.params))
-                } catch {
-                    reader.report(error, at: "rewards.\(i)")
-                    return nil
-                }
+                RunComponents.find(reward.plugin, .reward, reward.params, "rewards.\(i)", catalog, reader)
             }
-            do {
-                let component = try catalog.find(config.sampler.plugin, kind: .tokenSampler)
-                sampler = (component, try component.validate(params: config.sampler.params))
-            } catch {
-                reader.report(error, at: "sampler")
-            }
+            sampler = RunComponents.find(
+                config.sampler.plugin, .tokenSampler, config.sampler.params, "sampler", catalog, reader)
         }
         let device = Device.cpu(threads: options.threads ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
         let dataset = try Dataset.load(path: options.data, wanted: .prompt, columns: config.data.renames)
@@ -65,7 +55,7 @@ package enum EvalCommand {
             let sampling = Sampling(
                 model: model, tokenizer: tokenizer,
                 sampler: try sampler.map {
-                    try TokenSamplerInstance(component: $0.0, parameters: $0.1, name: "sampler", seed: options.seed)
+                    try TokenSamplerInstance(component: $0.component, parameters: $0.parameters, name: "sampler", seed: options.seed)
                 },
                 temperature: config.sampler.temperature,
                 maxNewTokens: options.maxNewTokens ?? config.data.maxCompletionLength ?? 128, seed: options.seed,

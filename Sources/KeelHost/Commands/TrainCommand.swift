@@ -28,7 +28,7 @@ package enum TrainCommand {
     ///
     /// - Returns: `ok`, or `stopped` after a signal.
     /// - Throws: `KeelError` or `KeelErrors` with the exit codes of the documentation.
-    package static func run(_ options: Options, progress: Progress, signals: Signals) throws -> ExitCode {
+    package static func run(_ options: Options, progress: Progress) throws -> ExitCode {
         let (config, components) = try loadConfig(options)
         let store = CheckpointStore(directory: config.outputDir)
         let checkpoint = try openOutput(config, options, store)
@@ -44,13 +44,10 @@ package enum TrainCommand {
         if options.overwrite, checkpoint == nil { try clear(config.outputDir) }
         try AtomicWrite.file(
             Files.join(config.outputDir, Manifest.file), try Manifest.json(setup).text(pretty: true) + "\n")
-        let log = try MetricLog(
-            directory: config.outputDir, keepUpTo: checkpoint?.step ?? 0,
-            texts: [("args", config.resolved.text(pretty: true))])
-        let samples = try JSONLines(
-            path: Files.join(config.outputDir, "samples.jsonl"), keepUpTo: checkpoint?.step ?? 0)
-        let run = try Run(
-            setup: setup, checkpoint: checkpoint, log: log, sampleLog: samples, progress: progress, signals: signals)
+        let log = try MetricLog(directory: config.outputDir, keepUpTo: checkpoint?.step)
+        try log.text("args", config.json.text(pretty: true))
+        let samples = try JSONLines(Files.join(config.outputDir, "samples.jsonl"), keepUpTo: checkpoint?.step)
+        let run = try Run(setup: setup, checkpoint: checkpoint, log: log, sampleLog: samples, progress: progress)
         return try run.train()
     }
 

@@ -12,7 +12,6 @@ package final class Run {
     private let log: MetricLog
     private let sampleLog: JSONLines
     private let progress: Progress
-    private let signals: Signals
     private var step = 0
     private var tokens = 0
     private var window = StepMetrics()
@@ -22,8 +21,7 @@ package final class Run {
 
     /// Opens the output folder; nothing but a new or resumed run may be in it.
     init(
-        setup: RunSetup, checkpoint: Checkpoint?, log: MetricLog, sampleLog: JSONLines, progress: Progress,
-        signals: Signals
+        setup: RunSetup, checkpoint: Checkpoint?, log: MetricLog, sampleLog: JSONLines, progress: Progress
     ) throws {
         self.setup = setup
         config = setup.config
@@ -31,7 +29,6 @@ package final class Run {
         self.log = log
         self.sampleLog = sampleLog
         self.progress = progress
-        self.signals = signals
         if let checkpoint { try restore(checkpoint) }
     }
 
@@ -43,9 +40,9 @@ package final class Run {
     /// - Throws: `KeelError`; where a checkpoint could be written its code is `stopped`.
     func train() throws -> ExitCode {
         startStep = step
-        progress.start(total: setup.totalSteps, done: step)
+        progress.begin(total: setup.totalSteps, done: step)
         while step < setup.totalSteps {
-            if signals.stopRequested { return try stopEarly() }
+            if let signal = Signals.stopRequest { return try stopEarly(signal) }
             let rate = setup.schedule.rate(at: step)
             do {
                 let result = try setup.loop.step(step, learningRate: rate)
@@ -55,7 +52,7 @@ package final class Run {
                 throw saved(after: error)
             }
             try evaluateIfDue()
-            if signals.takeSaveRequest() || (config.train.saveSteps > 0 && step % config.train.saveSteps == 0),
+            if Signals.takeSaveRequest() || (config.train.saveSteps > 0 && step % config.train.saveSteps == 0),
                 step < setup.totalSteps
             {
                 try save()
@@ -70,7 +67,7 @@ package final class Run {
         lossSum += result.loss
         window.add("loss", result.loss)
         for (name, value) in result.metrics { window.add(name, value) }
-        progress.step(step, loss: result.loss, metrics: result.metrics)
+        progress.step(step)
         guard step % config.train.loggingSteps == 0 || step == setup.totalSteps else { return }
         var means = window.drain()
         var values: OrderedDictionary<String, Double> = [
@@ -79,9 +76,9 @@ package final class Run {
         ]
         values.merge(means) { own, _ in own }
         try log.log(step: step, epoch: setup.loop.epoch(after: step), values: values)
-        progress.line(step: step, values: values)
+        progress.log(step: step, values.map { ($0.key, $0.value) })
         if setup.isOnline {
-            for line in try setup.loop.samples(step: step) { try sampleLog.write(.object(line)) }
+            for line in try setup.loop.samples(step: step) { try sampleLog.append(line) }
         }
     }
 
@@ -93,22 +90,22 @@ package final class Run {
         for (name, value) in try setup.loop.evaluate(step: step) { values["eval_" + name] = value }
         values["eval_runtime"] = Clock.now() - begin
         try log.log(step: step, epoch: setup.loop.epoch(after: step), values: values)
-        progress.line(step: step, values: values)
+        progress.log(step: step, values.map { ($0.key, $0.value) })
         if !setup.isOnline {
-            for line in try setup.loop.samples(step: step) { try sampleLog.write(.object(line)) }
+            for line in try setup.loop.samples(step: step) { try sampleLog.append(line) }
         }
     }
 
-    private func stopEarly() throws -> ExitCode {
-        progress.finish()
+    private func stopEarly(_ signal: Int32) throws -> ExitCode {
+        progress.end()
         try save()
-        Log.notice("stopped by a signal after step \(step); go on with --resume auto")
+        Log.notice("stopped by \(Signals.name(signal)) after step \(step); go on with --resume auto")
         return .stopped
     }
 
     /// The error that a failed step ends the run with, after a checkpoint of the last good step.
     private func saved(after error: any Error) -> any Error {
-        progress.finish()
+        progress.end()
         var failure =
             error as? KeelError ?? KeelError("train", "\(error)", at: "step \(step + 1)", code: .failed)
         do {
@@ -137,14 +134,14 @@ package final class Run {
         try writeTrainerState(config.outputDir)
         try log.close()
         try sampleLog.close()
-        progress.finish()
+        progress.end()
     }
 
     // MARK: - Checkpoints
 
     private func save() throws {
-        try log.flush()
-        try sampleLog.flush()
+        try log.sync()
+        try sampleLog.sync()
         setup.loop.flushCaches()
         var state: JSONObject = [
             "step": JSON(step), "total_steps": JSON(setup.totalSteps), "num_tokens": JSON(tokens),
@@ -179,10 +176,7 @@ package final class Run {
     }
 
     private func writeTrainerState(_ folder: String) throws {
-        let state: JSON = [
-            "global_step": JSON(step), "epoch": .double(setup.loop.epoch(after: step)),
-            "log_history": .array(log.history),
-        ]
+        let state = log.trainerState(step: step, epoch: setup.loop.epoch(after: step))
         try AtomicWrite.file(Files.join(folder, "trainer_state.json"), state.text(pretty: true) + "\n")
     }
 }

@@ -17,21 +17,8 @@ package struct RunComponents {
     package static func find(
         _ config: RunConfig, catalog: PluginCatalog, reader: ConfigReader
     ) -> RunComponents? {
-        func one(_ name: String, _ kind: ComponentKind, _ params: JSONObject, _ key: String)
-            -> (Component, ParameterValues)?
-        {
-            guard !name.isEmpty else { return nil }
-            do {
-                let component = try catalog.find(name, kind: kind)
-                do {
-                    return (component, try component.validate(params: params))
-                } catch {
-                    reader.report(error, at: "\(key).params")
-                }
-            } catch {
-                reader.report(error, at: "\(key).plugin")
-            }
-            return nil
+        let one = { (name: String, kind: ComponentKind, params: JSONObject, key: String) in
+            find(name, kind, params, key, catalog, reader)
         }
         let objective = one(config.objective.plugin, .objective, config.objective.params, "objective")
         let order = one(config.order.plugin, .dataSampler, config.order.params, "order")
@@ -48,6 +35,21 @@ package struct RunComponents {
         return RunComponents(
             objective: objective.0, objectiveParameters: objective.1, order: order.0, orderParameters: order.1,
             sampler: sampler.0, samplerParameters: sampler.1, rewards: rewards.compactMap { $0 })
+    }
+
+    /// One plugin of a config section: found, its parameters checked; problems go to `reader` with their line.
+    static func find(
+        _ name: String, _ kind: ComponentKind, _ params: JSONObject, _ key: String, _ catalog: PluginCatalog,
+        _ reader: ConfigReader
+    ) -> (component: Component, parameters: ParameterValues)? {
+        guard !name.isEmpty else { return nil }
+        var found: (component: Component, parameters: ParameterValues)?
+        reader.collect {
+            let component = try catalog.find(name, kind: kind, place: reader.places.place(of: "\(key).plugin"))
+            let parameters = try component.validate(params: params, place: reader.places.place(of: "\(key).params"))
+            found = (component, parameters)
+        }
+        return found
     }
 
     /// Runners and composition of the config's rewards.
