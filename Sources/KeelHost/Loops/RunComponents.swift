@@ -45,9 +45,14 @@ package struct RunComponents {
         guard !name.isEmpty else { return nil }
         var found: (component: Component, parameters: ParameterValues)?
         reader.collect {
-            let component = try catalog.find(name, kind: kind, place: reader.places.place(of: "\(key).plugin"))
-            let parameters = try component.validate(params: params, place: reader.places.place(of: "\(key).params"))
-            found = (component, parameters)
+            do {
+                let component = try catalog.find(name, kind: kind)
+                let place = reader.places.place(of: "\(key).params")
+                found = (component, try component.validate(params: params, place: place))
+            } catch var error as KeelError where error.at == nil || error.at == name {
+                error.at = reader.places.place(of: "\(key).plugin")
+                throw error
+            }
         }
         return found
     }
