@@ -9,8 +9,9 @@ package enum CheckCommand {
     /// - Returns: a report: data, model, plugins, memory, and the two steps.
     /// - Throws: what `train` would throw.
     package static func run(_ options: TrainCommand.Options, rehearse: Bool = true) throws -> JSON {
-        let (config, components) = try TrainCommand.loadConfig(options)
-        let setup = try RunSetup(config: config, components: components)
+        let catalog = PluginCatalog(searchPaths: options.pluginPaths)
+        let (config, components) = try TrainCommand.loadConfig(options, catalog)
+        let setup = try RunSetup(config: config, components: components, catalog: catalog)
         let parameters = setup.model.parameterCount
         var report: JSONObject = [
             "config": .string(options.configPath), "objective": .string(components.objective.name),

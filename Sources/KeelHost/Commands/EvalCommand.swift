@@ -40,28 +40,29 @@ package enum EvalCommand {
             sampler = RunComponents.find(
                 config.sampler.plugin, .tokenSampler, config.sampler.params, "sampler", catalog, reader)
         }
+        guard let sampler else {
+            throw KeelError("config", "the sampler could not be loaded", at: options.rewardsPath, code: .unavailable)
+        }
         let device = Device.cpu(threads: options.threads ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
         let dataset = try Dataset.load(path: options.data, wanted: .prompt, columns: config.data.renames)
-        let rewards = try RunComponents.rewardSet(config, found, seed: options.seed)
+        let rewards = try RunComponents.rewardSet(config, found, catalog: catalog, seed: options.seed)
 
         func completions(_ folder: String) throws -> (Model, [Sample], RewardSet.Scored) {
             let tokenizer = try Tokenizer.load(directory: folder)
             let model = try Model.load(directory: folder, dtype: options.dtype, device: device)
-            let limits = LengthLimits(maxLength: model.config.maxPositions - 1, maxPromptLength: nil, maxCompletionLength: nil)
+            let limits = LengthLimits(maxLength: model.contextLength - 1, maxPromptLength: nil, maxCompletionLength: nil)
             let tokens = try TokenizedDataset.tokenize(dataset, tokenizer: tokenizer, limits: limits, cacheDirectory: nil)
             let prompts = tokens.rows.prefix(options.rows ?? .max).map {
                 Prompt(row: $0.index, tokens: $0.prompt, json: dataset.row($0.index))
             }
             let sampling = Sampling(
                 model: model, tokenizer: tokenizer,
-                sampler: try sampler.map {
-                    try TokenSamplerInstance(component: $0.component, parameters: $0.parameters, name: "sampler", seed: options.seed)
-                },
+                sampler: try TokenSamplerInstance(
+                    sampler.component, catalog: catalog, parameters: sampler.parameters, seed: options.seed),
                 temperature: config.sampler.temperature,
-                maxNewTokens: options.maxNewTokens ?? config.data.maxCompletionLength ?? 128, seed: options.seed,
-                endTokens: Set(model.config.eosTokenIDs))
+                maxNewTokens: options.maxNewTokens ?? config.data.maxCompletionLength ?? 128, seed: options.seed)
             let samples = try sampling.generate(Array(prompts), samplesPerPrompt: 1, stream: 0, place: "evaluate")
-            let scored = try rewards.score(samples, group: samples.indices.map { Int32($0) })
+            let scored = try rewards.score(samples, group: samples.indices.map { Int32($0) }, context: CallContext())
             return (model, samples, scored)
         }
 
@@ -80,7 +81,7 @@ package enum EvalCommand {
             report["win_rate"] = .double(Statistics.mean(wins))
             report["win_rate_interval_95"] = [.double(low), .double(high)]
             report["ties"] = .double(Statistics.mean(wins.map { $0 == 0.5 ? 1 : 0 }))
-            report["kl"] = try kl(samples, model, other, Float(config.sampler.temperature))
+            report["kl"] = try kl(samples, model, other, config.sampler.temperature)
         }
         return .object(report)
     }
@@ -116,7 +117,7 @@ package enum EvalCommand {
     }
 
     /// Mean over completions of sum_t log pi_model - log pi_against, in nats: an estimate of the sequence KL.
-    private static func kl(_ samples: [Sample], _ model: Model, _ other: Model, _ temperature: Float) throws -> JSON {
+    private static func kl(_ samples: [Sample], _ model: Model, _ other: Model, _ temperature: Double) throws -> JSON {
         let scorers = (SequenceScorer(model: model, temperature: temperature), SequenceScorer(model: other, temperature: temperature))
         let values = try samples.map { sample in
             let row = TokenizedRow(index: sample.prompt.row, prompt: sample.prompt.tokens, completions: [sample.tokens])

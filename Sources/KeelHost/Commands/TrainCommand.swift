@@ -29,14 +29,16 @@ package enum TrainCommand {
     /// - Returns: `ok`, or `stopped` after a signal.
     /// - Throws: `KeelError` or `KeelErrors` with the exit codes of the documentation.
     package static func run(_ options: Options, progress: Progress) throws -> ExitCode {
-        let (config, components) = try loadConfig(options)
+        let catalog = PluginCatalog(searchPaths: options.pluginPaths)
+        let (config, components) = try loadConfig(options, catalog)
         let store = CheckpointStore(directory: config.outputDir)
         let checkpoint = try openOutput(config, options, store)
         if let checkpoint {
             try Manifest.checkPlugins(checkpoint, components, allowChange: options.allowPluginChange)
             Log.notice("going on from \(checkpoint.folder)")
         }
-        let setup = try RunSetup(config: config, components: components, weights: checkpoint?.folder)
+        let setup = try RunSetup(
+            config: config, components: components, catalog: catalog, weights: checkpoint?.folder)
         for note in setup.notes { Log.notice(note) }
 
         try Files.makeDirectory(config.outputDir)
@@ -52,8 +54,7 @@ package enum TrainCommand {
     }
 
     /// The config with its plugins; everything that is wrong with either, at once.
-    static func loadConfig(_ options: Options) throws -> (RunConfig, RunComponents) {
-        let catalog = PluginCatalog(searchPaths: options.pluginPaths)
+    static func loadConfig(_ options: Options, _ catalog: PluginCatalog) throws -> (RunConfig, RunComponents) {
         var components: RunComponents?
         let config = try RunConfig.load(
             options.configPath, overrides: options.overrides, outputDir: options.outputDir

@@ -120,19 +120,45 @@ extension TokenizedRow {
     }
 }
 
-extension [UInt8] {
-    /// Lower-case hexadecimal, two digits a byte.
-    var base16: String {
-        map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+extension Instance.State {
+    /// A plugin's state: its version, and its bytes in hexadecimal.
+    var json: JSON {
+        let digits = bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+        return ["version": .int(Int64(version)), "bytes": .string(digits)]
     }
 
-    /// The bytes of such a text; an odd or foreign character ends it.
-    init(base16 text: String) {
-        self = []
-        let digits = Array(text.utf8)
-        for at in stride(from: 0, to: digits.count - digits.count % 2, by: 2) {
-            guard let byte = UInt8(String(decoding: digits[at..<at + 2], as: UTF8.self), radix: 16) else { return }
-            append(byte)
+    /// nil when there is none.
+    init?(json: JSON?) {
+        guard let digits = json?["bytes"]?.string.map({ Array($0.utf8) }), let version = json?["version"]?.int else {
+            return nil
         }
+        let bytes = stride(from: 0, to: digits.count - digits.count % 2, by: 2).compactMap {
+            UInt8(String(decoding: digits[$0..<$0 + 2], as: UTF8.self), radix: 16)
+        }
+        self.init(version: UInt32(clamping: version), bytes: bytes)
+    }
+}
+
+// MARK: - Parts of a batch
+
+extension ColumnBatch {
+    /// The rows of a range, with all their columns.
+    func slice(_ range: Range<Int>) -> ColumnBatch {
+        var part = ColumnBatch(rows: range.count)
+        for (name, column) in columns {
+            let width = rows == 0 ? 0 : column.count / rows
+            let cells = range.lowerBound * width..<range.upperBound * width
+            let shape = [range.count] + column.shape.dropFirst()
+            switch column.storage {
+            case .doubles(let values): part.columns[name] = Column(shape: shape, Array(values[cells]))
+            case .ints(let values): part.columns[name] = Column(shape: shape, ints: Array(values[cells]))
+            }
+        }
+        part.text = text.mapValues { Array($0[range]) }
+        if !rowJSON.isEmpty { part.rowJSON = Array(rowJSON[range]) }
+        if !tokens.isEmpty { part.tokens = Array(tokens[range]) }
+        if !promptLengths.isEmpty { part.promptLengths = Array(promptLengths[range]) }
+        if !rowIDs.isEmpty { part.rowIDs = Array(rowIDs[range]) }
+        return part
     }
 }

@@ -14,7 +14,7 @@ enum Manifest {
             "data": .object(JSONObject(pairs: setup.dataHashes.map { ($0.0, ["sha256": .string($0.1)]) })),
             "model": [
                 "path": .string(setup.config.model.path),
-                "sha256": .string(try Model.contentHash(directory: setup.config.model.path)),
+                "sha256": .string(try ModelDirectory(setup.config.model.path).contentHash()),
                 "tokenizer_sha256": .string(setup.tokenizer.contentHash),
             ],
             "kernels": .string("\(setup.device.isa)"), "replayable": .bool(isReplayable),

@@ -97,12 +97,12 @@ final class OfflineLoop: TrainingLoop {
         }
     }
 
-    func snapshot(nextStep: Int) -> JSON {
-        sampler.save().map { ["order": .string($0.base16)] } ?? [:]
+    func snapshot(nextStep: Int) throws -> JSON {
+        try sampler.save().map { ["order": $0.json] } ?? [:]
     }
 
     func restore(_ state: JSON) throws {
-        if let text = state["order"]?.string { try sampler.load([UInt8](base16: text)) }
+        if let saved = Instance.State(json: state["order"]) { try sampler.load(saved) }
     }
 
     func flushCaches() { reference?.flush() }

@@ -51,7 +51,7 @@ final class OnlineLoop: TrainingLoop {
         var rolloutMetrics: OrderedDictionary<String, Double> = [:]
         if rollout?.number != number {
             let chosen = try promptsOfRollout(number)
-            let made = try maker.make(chosen, stream: UInt64(number), place: "rollout")
+            let made = try maker.make(chosen, stream: UInt64(number), place: "rollout", context: context)
             var columns = made.rollout.columns()
             columns.rowJSON = chosen.flatMap { repeatElement($0.json, count: maker.samplesPerPrompt) }
             try update.objective.prepare(&columns, context: context)
@@ -86,7 +86,8 @@ final class OnlineLoop: TrainingLoop {
         let once = RolloutMaker(
             sampling: maker.sampling, rewards: maker.rewards, reference: maker.reference, samplesPerPrompt: 1)
         // The same draws at every evaluation: the curve shows the model, not the dice.
-        let made = try once.make(valid, stream: 0, place: "evaluate")
+        let context = update.context(step: step, epoch: epoch(after: step))
+        let made = try once.make(valid, stream: 0, place: "evaluate", context: context)
         var metrics = made.rollout.metrics
         for name in ["reward_std", "frac_reward_zero_std"] { metrics[name] = nil }
         metrics = metrics.filter { !$0.key.hasPrefix("reward_calls/") }
@@ -107,9 +108,9 @@ final class OnlineLoop: TrainingLoop {
         }
     }
 
-    func snapshot(nextStep: Int) -> JSON {
+    func snapshot(nextStep: Int) throws -> JSON {
         var state = JSONObject()
-        if let blob = sampler.save() { state["order"] = .string(blob.base16) }
+        if let saved = try sampler.save() { state["order"] = saved.json }
         if let rollout, rollout.number == nextStep / stepsPerRollout {
             state["rollout"] = [
                 "number": JSON(rollout.number), "rows": .array(rollout.rows.map(\.json)),
@@ -120,7 +121,7 @@ final class OnlineLoop: TrainingLoop {
     }
 
     func restore(_ state: JSON) throws {
-        if let text = state["order"]?.string { try sampler.load([UInt8](base16: text)) }
+        if let saved = Instance.State(json: state["order"]) { try sampler.load(saved) }
         guard let stored = state["rollout"], let number = stored["number"]?.int else { return }
         let rows = try (stored["rows"]?.array ?? []).map { try TokenizedRow(json: $0) }
         var columns = try ColumnBatch(rows: rows.count, columnsJSON: stored["columns"] ?? [:])

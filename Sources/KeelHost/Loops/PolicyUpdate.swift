@@ -13,6 +13,8 @@ final class PolicyUpdate {
     let optimizer: AdamW
     let objective: ObjectiveInstance
     let reduction: Reduction
+    /// The denominator of the reduction `constant`; nil = the objective's own.
+    let reductionConstant: Double?
     let prefixes: [String]
     let microBatchRows: Int
     let maxGradNorm: Double?
@@ -22,13 +24,14 @@ final class PolicyUpdate {
 
     init(
         scorer: SequenceScorer, optimizer: AdamW, objective: ObjectiveInstance, reduction: Reduction,
-        prefixes: [String], microBatchRows: Int, maxGradNorm: Double?, communicator: any Communicator,
+        reductionConstant: Double?, prefixes: [String], microBatchRows: Int, maxGradNorm: Double?, communicator: any Communicator,
         facts: [String: Double]
     ) {
         self.scorer = scorer
         self.optimizer = optimizer
         self.objective = objective
         self.reduction = reduction
+        self.reductionConstant = reductionConstant
         self.prefixes = prefixes
         self.microBatchRows = microBatchRows
         self.maxGradNorm = maxGradNorm
@@ -77,8 +80,8 @@ final class PolicyUpdate {
             batch.addTokenColumn("entropy", entropies, prefixes: prefixes)
 
             let result = try objective.evaluate(
-                batch, phase: nil, reduction: reduction, denominator: denominator, gradients: isTraining,
-                context: context)
+                batch, reduction: reduction, constant: reductionConstant, denominator: denominator,
+                gradients: isTraining, context: context)
             try check(result.loss, rows: rows[range], step: context.step)
             outcome.loss += result.loss
             outcome.metrics.merge(result.metrics)
@@ -88,7 +91,7 @@ final class PolicyUpdate {
             }
             outcome.tokens += rows[range].reduce(0) { $0 + $1.tokenCount }
             entropySum += pass.entropy.reduce(0) { $0 + Double($1) }
-            correctSum += pass.correct.reduce(0) { $0 + Double($1) }
+            correctSum += Double(pass.correct.count { $0 })
             targets += pass.packing.targets.count
         }
         let sums = try communicator.allReduce([outcome.loss, entropySum, correctSum, Double(targets)])
@@ -96,7 +99,14 @@ final class PolicyUpdate {
         outcome.entropy = sums[1] / max(1, sums[3])
         outcome.accuracy = sums[2] / max(1, sums[3])
         if let learningRate {
-            outcome.gradNorm = try optimizer.step(learningRate: learningRate, maxGradNorm: maxGradNorm)
+            let norm = optimizer.step(learningRate: learningRate, maxGradNorm: maxGradNorm)
+            scorer.model.zeroGradients()
+            guard norm.isFinite else {
+                throw KeelError(
+                    "train", "the gradient became \(norm)", at: "step \(context.step + 1)",
+                    fix: "lower train.learning_rate", code: .failed)
+            }
+            outcome.gradNorm = norm
         }
         return outcome
     }

@@ -20,7 +20,7 @@ final class ReferenceLogprobs {
     init(scorer: SequenceScorer, contentHash: String, cacheFolder: String?) {
         self.scorer = scorer
         file = cacheFolder.map {
-            let name = SHA256.hex("\(ReferenceLogprobs.magic) \(contentHash) \(scorer.temperature) \(scorer.model.computeDType)")
+            let name = SHA256.hex("\(ReferenceLogprobs.magic) \(contentHash) \(scorer.temperature) \(scorer.model.dtype)")
             return Files.join($0, "reference/\(name.prefix(32)).jsonl")
         }
         load()

@@ -16,29 +16,34 @@ struct RewardSet {
         /// Combined; NaN where the row is dropped.
         var rewards: [Double]
         var milliseconds: [[Double]]
+        /// What the plugins reported themselves, prefixed by their names.
+        var reported: MetricSums
     }
 
     /// Scores samples with every runner and combines.
     ///
     /// - Throws: `KeelError` (stopped) as `RewardComposition.combine` does, or a plugin's own error.
-    func score(_ samples: [Sample], group: [Int32]) throws -> Scored {
+    func score(_ samples: [Sample], group: [Int32], context: CallContext) throws -> Scored {
         let rows = samples.indices.map { i in
             RewardRow(
                 id: UInt64(samples[i].prompt.row), prompt: Array(samples[i].promptText.utf8),
-                response: Array(samples[i].text.utf8), promptTokens: samples[i].prompt.tokens,
-                responseTokens: samples[i].tokens, row: samples[i].prompt.json, group: group[i])
+                response: Array(samples[i].text.utf8), tokens: samples[i].tokens,
+                promptTokens: samples[i].prompt.tokens, row: samples[i].prompt.json, group: group[i],
+                isFinished: samples[i].isFinished)
         }
-        return try score(rows)
+        return try score(rows, context: context)
     }
 
-    func score(_ rows: [RewardRow]) throws -> Scored {
-        for runner in runners { try runner.submit(rows) }
+    func score(_ rows: [RewardRow], context: CallContext) throws -> Scored {
+        for runner in runners { try runner.submit(rows, context: context) }
         let answers = try runners.map { try $0.collect() }
+        var reported = MetricSums()
+        for runner in runners { reported.merge(runner.takeMetrics()) }
         let scores = answers.map { $0.map { Double($0.value) } }
         let combined = try composition.combine(scores)
         return Scored(
             names: names, scores: scores, rewards: combined.rewards,
-            milliseconds: answers.map { $0.map(\.milliseconds) })
+            milliseconds: answers.map { $0.map(\.milliseconds) }, reported: reported)
     }
 }
 
@@ -60,6 +65,7 @@ extension RewardSet.Scored {
         metrics["reward_std"] = Statistics.mean(deviations)
         metrics["frac_reward_zero_std"] =
             Double(deviations.count { $0 == 0 }) / Double(max(1, deviations.count))
+        for (name, value) in reported.values { metrics[name] = value }
         for (name, times) in zip(names, milliseconds) {
             let sorted = times.sorted()
             guard !sorted.isEmpty else { continue }

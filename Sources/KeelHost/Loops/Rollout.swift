@@ -39,11 +39,13 @@ struct RolloutMaker {
     let samplesPerPrompt: Int
 
     /// A rollout, and its samples with their scores for `samples.jsonl`.
-    func make(_ prompts: [Prompt], stream: UInt64, place: String) throws -> (rollout: Rollout, samples: [JSONObject]) {
+    func make(
+        _ prompts: [Prompt], stream: UInt64, place: String, context: CallContext
+    ) throws -> (rollout: Rollout, samples: [JSONObject]) {
         let samples = try sampling.generate(
             prompts, samplesPerPrompt: samplesPerPrompt, stream: stream, place: place)
         let group = samples.indices.map { Int32($0 / samplesPerPrompt) }
-        let scored = try rewards.score(samples, group: group)
+        let scored = try rewards.score(samples, group: group, context: context)
         let rows = samples.map {
             TokenizedRow(index: $0.prompt.row, prompt: $0.prompt.tokens, completions: [$0.tokens])
         }

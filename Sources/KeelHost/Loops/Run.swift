@@ -146,13 +146,9 @@ package final class Run {
         var state: JSONObject = [
             "step": JSON(step), "total_steps": JSON(setup.totalSteps), "num_tokens": JSON(tokens),
             "loss_sum": .double(lossSum), "window": window.json,
-            "loop": setup.loop.snapshot(nextStep: step), "plugins": Manifest.plugins(setup.components),
+            "loop": try setup.loop.snapshot(nextStep: step), "plugins": Manifest.plugins(setup.components),
         ]
-        if let blob = try setup.objective.save() {
-            state["objective"] = [
-                "version": .int(Int64(setup.components.objective.stateVersion)), "bytes": .string(blob.base16),
-            ]
-        }
+        if let saved = try setup.objective.save() { state["objective"] = saved.json }
         try store.save(step: step, state: state) { folder in
             try setup.model.save(to: folder)
             try setup.optimizer.save(to: Files.join(folder, "optimizer.safetensors"))
@@ -169,9 +165,7 @@ package final class Run {
         lossSum = state["loss_sum"]?.double ?? 0
         window = StepMetrics(json: state["window"])
         try setup.optimizer.load(from: Files.join(checkpoint.folder, "optimizer.safetensors"))
-        if let stored = state["objective"], let text = stored["bytes"]?.string {
-            try setup.objective.load([UInt8](base16: text), version: UInt32(stored["version"]?.int ?? 0))
-        }
+        if let saved = Instance.State(json: state["objective"]) { try setup.objective.load(saved) }
         try setup.loop.restore(state["loop"] ?? [:])
     }
 

@@ -58,12 +58,13 @@ package struct RunComponents {
     }
 
     /// Runners and composition of the config's rewards.
-    func rewardSet(_ config: RunConfig, seed: UInt64) throws -> RewardSet {
-        try RunComponents.rewardSet(config, rewards, seed: seed)
+    func rewardSet(_ config: RunConfig, catalog: PluginCatalog, seed: UInt64) throws -> RewardSet {
+        try RunComponents.rewardSet(config, rewards, catalog: catalog, seed: seed)
     }
 
     static func rewardSet(
-        _ config: RunConfig, _ rewards: [(component: Component, parameters: ParameterValues)], seed: UInt64
+        _ config: RunConfig, _ rewards: [(component: Component, parameters: ParameterValues)],
+        catalog: PluginCatalog, seed: UInt64
     ) throws -> RewardSet {
         let parts = config.rewards.map { reward in
             RewardComposition.Part(
@@ -78,7 +79,7 @@ package struct RunComponents {
             }
         let runners = try zip(config.rewards, rewards).map { reward, found in
             try InProcessReward(
-                component: found.component, parameters: found.parameters, name: reward.shownName, seed: seed)
+                found.component, catalog: catalog, parameters: found.parameters, name: reward.shownName, seed: seed)
         }
         return RewardSet(runners: runners, composition: RewardComposition(parts: parts, missing: missing))
     }

@@ -27,7 +27,9 @@ final class RunSetup {
 
     /// - Parameter weights: the folder to load the policy from: the config's model, or a checkpoint.
     /// - Throws: `KeelError` or `KeelErrors`, before anything is written.
-    init(config: RunConfig, components: RunComponents, weights: String? = nil) throws {
+    init(
+        config: RunConfig, components: RunComponents, catalog: PluginCatalog, weights: String? = nil
+    ) throws {
         self.config = config
         self.components = components
         let threads = config.train.threads ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
@@ -64,53 +66,53 @@ final class RunSetup {
         dataHashes = hashes
 
         objective = try ObjectiveInstance(
-            component: components.objective, parameters: components.objectiveParameters, name: "objective",
-            seed: seed, precision: .f32)
-        try RunSetup.check(objective.needs, isOnline: isOnline, config)
+            components.objective, catalog: catalog, parameters: components.objectiveParameters, seed: seed,
+            device: device)
+        let needs = objective.needs()
+        try RunSetup.check(needs, isOnline: isOnline, config)
         model = try Model.load(directory: weights ?? config.model.path, dtype: dtype, device: device)
         if let longest = train.rows.map({ row in row.prompt.count + (row.completions.map(\.count).max() ?? 0) }).max(),
-            longest > model.config.maxPositions
+            longest > model.contextLength
         {
             throw KeelError(
-                "data", "a row has \(longest) tokens, the model takes \(model.config.maxPositions)",
-                at: config.data.train, fix: "set data.max_length to \(model.config.maxPositions) or less",
+                "data", "a row has \(longest) tokens, the model takes \(model.contextLength)",
+                at: config.data.train, fix: "set data.max_length to \(model.contextLength) or less",
                 code: .badData)
         }
         optimizer = AdamW(
             model.parameters, beta1: config.train.adamBeta1, beta2: config.train.adamBeta2,
-            epsilon: config.train.adamEpsilon, weightDecay: config.train.weightDecay)
+            eps: config.train.adamEpsilon, weightDecay: config.train.weightDecay)
 
-        let temperature = Float(config.sampler.temperature)
+        let temperature = config.sampler.temperature
         let scorer = SequenceScorer(model: model, temperature: temperature)
         let reference = try RunSetup.reference(
-            config, needs: objective.needs, policy: model, isPolicyMoved: weights != nil, temperature: temperature,
-            dtype: dtype, device: device, cache: cache, isOnline: isOnline)
-        let reduction = try config.objective.reduction.map { try Reduction(named: $0.rawValue) } ?? objective.reduction
+            config, needs: needs, temperature: temperature, dtype: dtype, device: device, cache: cache, isOnline: isOnline)
+        let reduction = try config.objective.reduction.map { try Reduction(named: $0.rawValue) } ?? objective.reduction()
         let update = PolicyUpdate(
             scorer: scorer, optimizer: optimizer, objective: objective, reduction: reduction,
+            reductionConstant: config.objective.reduction == .constant ? config.objective.reductionConstant : nil,
             prefixes: Sides.prefixes(dataKind: dataKind),
             microBatchRows: config.train.perDeviceTrainBatchSize,
             maxGradNorm: config.train.maxGradNorm > 0 ? config.train.maxGradNorm : nil, communicator: communicator,
             facts: [
-                "vocab_size": Double(model.config.vocabularySize),
-                "eos_token_id": model.config.eosTokenIDs.first.map(Double.init) ?? .nan,
+                "vocab_size": Double(model.vocabularySize),
+                "eos_token_id": model.eosIDs.first.map(Double.init) ?? .nan,
                 "temperature": config.sampler.temperature,
                 "max_completion_length": Double(config.data.maxCompletionLength ?? 512),
                 "num_generations": Double(config.train.numGenerations),
             ])
         let order = try DataSamplerInstance(
-            component: components.order, parameters: components.orderParameters, name: "order", seed: seed)
+            components.order, catalog: catalog, parameters: components.orderParameters, seed: seed)
         let sampling = Sampling(
             model: model, tokenizer: tokenizer,
             sampler: try TokenSamplerInstance(
-                component: components.sampler, parameters: components.samplerParameters, name: "sampler",
-                seed: seed),
+                components.sampler, catalog: catalog, parameters: components.samplerParameters, seed: seed),
             temperature: config.sampler.temperature, maxNewTokens: config.data.maxCompletionLength ?? 512,
-            seed: seed, endTokens: Set(model.config.eosTokenIDs))
+            seed: seed)
 
         if isOnline {
             let maker = RolloutMaker(
-                sampling: sampling, rewards: try components.rewardSet(config, seed: seed), reference: reference,
+                sampling: sampling, rewards: try components.rewardSet(config, catalog: catalog, seed: seed), reference: reference,
                 samplesPerPrompt: config.train.numGenerations)
             let prompts = { (rows: Dataset, tokens: TokenizedDataset) in
                 tokens.rows.map { Prompt(row: $0.index, tokens: $0.prompt, json: rows.row($0.index)) }
@@ -178,8 +180,7 @@ final class RunSetup {
     }
 
     private static func reference(
-        _ config: RunConfig, needs: [String], policy: Model, isPolicyMoved: Bool, temperature: Float, dtype: DType,
-        device: Device, cache: String, isOnline: Bool
+        _ config: RunConfig, needs: [String], temperature: Double, dtype: DType, device: Device, cache: String, isOnline: Bool
     ) throws -> ReferenceLogprobs? {
         let isWanted = needs.contains { need in
             let name = need.hasSuffix("?") ? String(need.dropLast()) : need
@@ -198,7 +199,7 @@ final class RunSetup {
         let frozen = try Model.load(directory: folder, dtype: dtype, device: device)
         return ReferenceLogprobs(
             scorer: SequenceScorer(model: frozen, temperature: temperature),
-            contentHash: try Model.contentHash(directory: folder),
+            contentHash: try ModelDirectory(folder).contentHash(),
             cacheFolder: isOnline ? nil : cacheFolder)
     }
 }

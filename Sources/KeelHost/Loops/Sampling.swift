@@ -31,11 +31,10 @@ struct Sample {
 struct Sampling {
     let model: Model
     let tokenizer: Tokenizer
-    let sampler: TokenSamplerInstance?
+    let sampler: TokenSamplerInstance
     let temperature: Double
     let maxNewTokens: Int
     let seed: UInt64
-    let endTokens: Set<Int32>
 
     /// Completions in the order of prompts, `samplesPerPrompt` for each.
     ///
@@ -46,22 +45,23 @@ struct Sampling {
     ) throws -> [Sample] {
         let requests = prompts.flatMap { prompt in
             (0..<samplesPerPrompt).map { number in
-                GenerationRequest(
-                    prompt: prompt.tokens,
-                    random: RandomStream(
-                        seed: seed, place: place, stream, UInt64(prompt.row), UInt64(number)))
+                GenerationRequest(prompt: prompt.tokens, rowID: UInt64(prompt.row * samplesPerPrompt + number))
             }
         }
-        let generator = Generator(
-            model: model, temperature: Float(temperature), maxNewTokens: maxNewTokens, endTokens: endTokens,
-            sampling: sampler.map { PluginSampling(instance: $0) })
-        return try zip(generator.run(requests), requests.indices).map { completion, index in
+        var settings = GenerationSettings(maxNewTokens: maxNewTokens, eosIDs: model.eosIDs)
+        settings.temperature = temperature
+        settings.seed = seed
+        settings.place = place
+        settings.step = stream
+        let generator = Generator(model, settings, sampler: PluginSampling(sampler))
+        return try generator.run(requests).enumerated().compactMap { index, completion in
+            guard let completion else { return nil }
             let prompt = prompts[index / samplesPerPrompt]
+            let text = try prompt.json["prompt"]?.string ?? tokenizer.decode(prompt.tokens, skipSpecial: true)
             return Sample(
-                prompt: prompt, promptText: prompt.json["prompt"]?.string ?? tokenizer.decode(prompt.tokens, skipSpecial: true),
-                text: tokenizer.decode(completion.tokens, skipSpecial: true), tokens: completion.tokens,
-                logprobs: completion.logprobs, behaviorLogprobs: completion.behaviorLogprobs,
-                isFinished: completion.isFinished)
+                prompt: prompt, promptText: text, text: try tokenizer.decode(completion.ids, skipSpecial: true),
+                tokens: completion.ids, logprobs: completion.logprobs,
+                behaviorLogprobs: completion.behaviourLogprobs, isFinished: completion.finishReason == .eos)
         }
     }
 }

@@ -6,7 +6,7 @@ import KeelTensor
 struct SequenceScorer {
     let model: Model
     /// Divides the logits; the same for policy, reference and sampling (decision 9).
-    let temperature: Float
+    let temperature: Double
 
     /// One pass over some rows. `[targets]` runs over the completions in order.
     struct Pass {
@@ -15,26 +15,35 @@ struct SequenceScorer {
         let logprobs: Tensor
         /// `[targets]`: of the full next-token distribution, in nats.
         let entropy: [Float]
-        /// `[targets]`: 1 where the target is the most probable token.
-        let correct: [Float]
+        /// `[targets]`: whether the target is the most probable token.
+        let correct: [Bool]
 
         /// The log-probs of every completion, in the order of rows and sides.
         func perCompletion() -> [[Float]] {
-            let flat = logprobs.floats()
-            return packing.completions.map { Array(flat[$0]) }
+            SequenceScorer.split(logprobs, packing)
         }
+    }
+
+    private static func split(_ logprobs: Tensor, _ packing: Packing) -> [[Float]] {
+        let flat = logprobs.floats()
+        return packing.completions.map { Array(flat[$0]) }
     }
 
     func pass(_ rows: some Sequence<TokenizedRow>, tape: Tape) throws -> Pass {
         let packing = Packing(rows)
-        let result = try model.logprobs(PackedBatch(packing), tape: tape, temperature: temperature)
+        let scores = try model.logprobs(
+            PackedBatch(packing), tape: tape, temperature: temperature, entropy: true, correct: true)
         return Pass(
-            packing: packing, logprobs: result.logprobs, entropy: result.entropy, correct: result.correct)
+            packing: packing, logprobs: scores.logprobs, entropy: scores.entropy?.floats() ?? [],
+            correct: scores.correct ?? [])
     }
 
     /// The same without gradient: `[completion][token]`.
     func logprobs(_ rows: some Sequence<TokenizedRow>) throws -> [[Float]] {
-        try pass(rows, tape: Tape(recording: false)).perCompletion()
+        let packing = Packing(rows)
+        let scores = try model.logprobs(
+            PackedBatch(packing), tape: Tape(recording: false), temperature: temperature)
+        return SequenceScorer.split(scores.logprobs, packing)
     }
 }
 
@@ -42,7 +51,7 @@ extension PackedBatch {
     init(_ packing: Packing) {
         self.init(
             ids: packing.ids, positions: packing.positions,
-            layout: AttentionLayout(spans: packing.spans.map { .init(queries: $0.queries, keys: $0.keys) }),
+            spans: packing.spans.map { (queries: $0.queries, keys: $0.keys) },
             scored: packing.scored, targets: packing.targets)
     }
 }

@@ -15,7 +15,7 @@ protocol TrainingLoop: AnyObject {
     /// A few completions of the model as it is, for `samples.jsonl`.
     func samples(step: Int) throws -> [JSONObject]
     /// What a run that goes on with `nextStep` needs beside model, optimizer and step number.
-    func snapshot(nextStep: Int) -> JSON
+    func snapshot(nextStep: Int) throws -> JSON
     func restore(_ state: JSON) throws
     /// Writes caches that outlive the run.
     func flushCaches()

@@ -1,0 +1,25 @@
+import KeelBridge
+import KeelModel
+
+/// A token sampler plugin as the generator asks for it.
+final class PluginSampling: TokenSampling {
+    private let sampler: TokenSamplerInstance
+
+    init(_ sampler: TokenSamplerInstance) {
+        self.sampler = sampler
+    }
+
+    func sample(_ step: inout SamplingStep) throws -> [Int32] {
+        let sequences = step.rowIDs.indices.map { row in
+            TokenSamplerInstance.Sequence(
+                id: step.rowIDs[row], tokens: step.contexts[row],
+                promptLength: step.contexts[row].count - step.positions[row])
+        }
+        for row in step.states.indices where step.states[row].isEmpty {
+            step.states[row] = [UInt8](repeating: 0, count: sampler.sequenceBytes)
+        }
+        return try sampler.sample(
+            logits: &step.logits, vocabulary: step.vocabulary, sequences: sequences, states: &step.states,
+            context: CallContext(step: step.positions.first ?? 0))
+    }
+}
