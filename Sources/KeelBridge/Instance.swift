@@ -101,6 +101,11 @@ package final class Instance: @unchecked Sendable {
     package struct State: Sendable, Equatable {
         package var version: UInt32
         package var bytes: [UInt8]
+
+        package init(version: UInt32, bytes: [UInt8]) {
+            self.version = version
+            self.bytes = bytes
+        }
     }
 
     /// The state, or nil for a component without any.

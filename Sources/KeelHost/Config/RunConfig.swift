@@ -5,7 +5,7 @@ import KeelCore
 /// Every key is declared once, in these sections, with its type, range, default and help. Defaults are
 /// those of TRL 1.16 and transformers 5.23 where those tools have the key.
 package struct RunConfig: ConfigSection {
-    @Key("model", "The model to train.") package var model = ModelConfig()
+    @Key("model", "The model to train.") package var model = PolicyConfig()
 
     @Key("reference", "The frozen model that objectives compare with.")
     package var reference = ReferenceConfig.initial
@@ -35,7 +35,7 @@ package struct RunConfig: ConfigSection {
     package init() {}
 }
 
-package struct ModelConfig: ConfigSection {
+package struct PolicyConfig: ConfigSection {
     @Key("path", required: .folder, "A Hugging Face model folder.") package var path: String
 
     @Key("dtype", "Type of activations and of the weights they meet; masters and moments are f32.")

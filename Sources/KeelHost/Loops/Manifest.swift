@@ -9,7 +9,7 @@ enum Manifest {
     static func json(_ setup: RunSetup) throws -> JSON {
         let isReplayable = !setup.components.all.contains { $0.component.flags.contains(.nondeterministic) }
         return [
-            "keel": .string(BuildInfo.version), "config": setup.config.json, "seed": JSON(setup.config.train.seed),
+            "keel": .string(Build.version), "config": setup.config.json, "seed": JSON(setup.config.train.seed),
             "total_steps": JSON(setup.totalSteps), "plugins": plugins(setup.components),
             "data": .object(JSONObject(pairs: setup.dataHashes.map { ($0.0, ["sha256": .string($0.1)]) })),
             "model": [

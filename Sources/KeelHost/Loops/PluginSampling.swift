@@ -13,13 +13,13 @@ final class PluginSampling: TokenSampling {
         let sequences = step.rowIDs.indices.map { row in
             TokenSamplerInstance.Sequence(
                 id: step.rowIDs[row], tokens: step.contexts[row],
-                promptLength: step.contexts[row].count - step.positions[row])
+                promptLength: step.promptLengths[row])
         }
         for row in step.states.indices where step.states[row].isEmpty {
             step.states[row] = [UInt8](repeating: 0, count: sampler.sequenceBytes)
         }
         return try sampler.sample(
             logits: &step.logits, vocabulary: step.vocabulary, sequences: sequences, states: &step.states,
-            context: CallContext(step: step.positions.first ?? 0))
+            context: CallContext())
     }
 }

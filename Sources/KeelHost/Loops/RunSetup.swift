@@ -34,7 +34,8 @@ final class RunSetup {
         self.components = components
         let threads = config.train.threads ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
         device = Device.cpu(threads: threads)
-        tokenizer = try Tokenizer.load(directory: config.model.path)
+        let tokenizer = try Tokenizer.load(directory: config.model.path)
+        self.tokenizer = tokenizer
         let dtype: DType = config.model.dtype == .bf16 ? .bf16 : .f32
         let seed = UInt64(config.train.seed)
 
@@ -70,7 +71,8 @@ final class RunSetup {
             device: device)
         let needs = objective.needs()
         try RunSetup.check(needs, isOnline: isOnline, config)
-        model = try Model.load(directory: weights ?? config.model.path, dtype: dtype, device: device)
+        let model = try Model.load(directory: weights ?? config.model.path, dtype: dtype, device: device)
+        self.model = model
         if let longest = train.rows.map({ row in row.prompt.count + (row.completions.map(\.count).max() ?? 0) }).max(),
             longest > model.contextLength
         {
