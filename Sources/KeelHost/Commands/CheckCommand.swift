@@ -10,11 +10,12 @@ package enum CheckCommand {
     /// - Throws: what `train` would throw.
     package static func run(_ options: TrainCommand.Options, rehearse: Bool = true) throws -> JSON {
         let catalog = PluginCatalog(searchPaths: options.pluginPaths)
-        let (config, components) = try TrainCommand.loadConfig(options, catalog)
-        let setup = try RunSetup(config: config, components: components, catalog: catalog)
+        let (config, plugins) = try RunConfig.load(
+            options.configPath, overrides: options.overrides, outputDir: options.outputDir, catalog: catalog)
+        let setup = try RunSetup(config: config, plugins: plugins, catalog: catalog)
         let parameters = setup.model.parameterCount
         var report: JSONObject = [
-            "config": .string(options.configPath), "objective": .string(components.objective.name),
+            "config": .string(options.configPath), "objective": .string(plugins.objective.component.name),
             "parameters": JSON(parameters), "total_steps": JSON(setup.totalSteps),
             "steps_per_epoch": JSON(setup.loop.stepsPerEpoch),
             "data": .array(setup.notes.map { .string($0) }),

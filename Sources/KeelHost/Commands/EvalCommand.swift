@@ -31,21 +31,10 @@ package enum EvalCommand {
     /// - Returns: `{"rows", "judge", "model": {...}, "against": {...}?, "win_rate"?, ...}`; see docs/commands.md.
     package static func run(_ options: Options) throws -> JSON {
         let catalog = PluginCatalog(searchPaths: options.pluginPaths)
-        var found: [(component: Component, parameters: ParameterValues)] = []
-        var sampler: (component: Component, parameters: ParameterValues)?
-        let config = try RunConfig.loadRewards(options.rewardsPath) { config, reader in
-            found = config.rewards.enumerated().compactMap { i, reward in
-                RunComponents.find(reward.plugin, .reward, reward.params, "rewards.\(i)", catalog, reader)
-            }
-            sampler = RunComponents.find(
-                config.sampler.plugin, .tokenSampler, config.sampler.params, "sampler", catalog, reader)
-        }
-        guard let sampler else {
-            throw KeelError("config", "the sampler could not be loaded", at: options.rewardsPath, code: .unavailable)
-        }
+        let (config, choices, sampler) = try RunConfig.loadRewards(options.rewardsPath, catalog: catalog)
         let device = Device.cpu(threads: options.threads ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
         let dataset = try Dataset.load(path: options.data, wanted: .prompt, columns: config.data.renames)
-        let rewards = try RunComponents.rewardSet(config, found, catalog: catalog, seed: options.seed)
+        let rewards = try RewardSet(config, choices, catalog: catalog, seed: options.seed)
 
         func completions(_ folder: String) throws -> (Model, [Sample], RewardSet.Scored) {
             let tokenizer = try Tokenizer.load(directory: folder)

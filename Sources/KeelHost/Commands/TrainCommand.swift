@@ -30,15 +30,16 @@ package enum TrainCommand {
     /// - Throws: `KeelError` or `KeelErrors` with the exit codes of the documentation.
     package static func run(_ options: Options, progress: Progress) throws -> ExitCode {
         let catalog = PluginCatalog(searchPaths: options.pluginPaths)
-        let (config, components) = try loadConfig(options, catalog)
+        let (config, plugins) = try RunConfig.load(
+            options.configPath, overrides: options.overrides, outputDir: options.outputDir, catalog: catalog)
         let store = CheckpointStore(directory: config.outputDir)
         let checkpoint = try openOutput(config, options, store)
         if let checkpoint {
-            try Manifest.checkPlugins(checkpoint, components, allowChange: options.allowPluginChange)
+            try Manifest.checkPlugins(checkpoint, plugins, allowChange: options.allowPluginChange)
             Log.notice("going on from \(checkpoint.folder)")
         }
         let setup = try RunSetup(
-            config: config, components: components, catalog: catalog, weights: checkpoint?.folder)
+            config: config, plugins: plugins, catalog: catalog, weights: checkpoint?.folder)
         for note in setup.notes { Log.notice(note) }
 
         try Files.makeDirectory(config.outputDir)
@@ -51,20 +52,6 @@ package enum TrainCommand {
         let samples = try JSONLines(Files.join(config.outputDir, "samples.jsonl"), keepUpTo: checkpoint?.step)
         let run = try Run(setup: setup, checkpoint: checkpoint, log: log, sampleLog: samples, progress: progress)
         return try run.train()
-    }
-
-    /// The config with its plugins; everything that is wrong with either, at once.
-    static func loadConfig(_ options: Options, _ catalog: PluginCatalog) throws -> (RunConfig, RunComponents) {
-        var components: RunComponents?
-        let config = try RunConfig.load(
-            options.configPath, overrides: options.overrides, outputDir: options.outputDir
-        ) { config, reader in
-            components = RunComponents.find(config, catalog: catalog, reader: reader)
-        }
-        guard let components else {
-            throw KeelError("config", "the plugins could not be loaded", at: options.configPath, code: .unavailable)
-        }
-        return (config, components)
     }
 
     /// The checkpoint to start from, or nil for a fresh start.

@@ -13,6 +13,12 @@ package struct RunPlugins: Sendable {
     package let rewards: [Choice]
     package let sampler: Choice
     package let order: Choice
+
+    /// Every plugin with the place it fills, for the manifest.
+    var all: [(instance: String, component: Component)] {
+        [("objective", objective.component), ("order", order.component), ("sampler", sampler.component)]
+            + rewards.enumerated().map { ("rewards[\($0.offset)]", $0.element.component) }
+    }
 }
 
 extension RunConfig {
@@ -47,18 +53,23 @@ extension RunConfig {
         return (config, plugins)
     }
 
-    /// The `rewards` and `combine` sections of a file and the plugins they name.
+    /// The `rewards`, `combine` and `sampler` sections of a file and the plugins they name.
     ///
     /// - Throws: as `load`; also when the file has no rewards.
     package static func loadRewards(
         _ path: String, overrides: [String] = [], catalog: PluginCatalog
-    ) throws -> (config: RunConfig, rewards: [RunPlugins.Choice]) {
+    ) throws -> (config: RunConfig, rewards: [RunPlugins.Choice], sampler: RunPlugins.Choice) {
         var search = PluginSearch(catalog: catalog)
         var config = try loadRewards(path, overrides: overrides) { config, reader in
             search.rewards = search.findRewards(config, reader)
+            search.sampler = search.find(
+                config.sampler.plugin, .tokenSampler, config.sampler.params, "sampler", reader)
+        }
+        guard let sampler = search.sampler else {
+            throw KeelError("config", "a plugin is missing", at: path, code: .internalBug)
         }
         config.completeRewards(search.rewards)
-        return (config, search.rewards)
+        return (config, search.rewards, sampler)
     }
 
     private mutating func completeRewards(_ found: [RunPlugins.Choice]) {

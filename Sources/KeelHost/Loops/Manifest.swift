@@ -7,10 +7,10 @@ enum Manifest {
     static let file = "keel_run.json"
 
     static func json(_ setup: RunSetup) throws -> JSON {
-        let isReplayable = !setup.components.all.contains { $0.component.flags.contains(.nondeterministic) }
+        let isReplayable = !setup.plugins.all.contains { $0.component.flags.contains(.nondeterministic) }
         return [
             "keel": .string(Build.version), "config": setup.config.json, "seed": JSON(setup.config.train.seed),
-            "total_steps": JSON(setup.totalSteps), "plugins": plugins(setup.components),
+            "total_steps": JSON(setup.totalSteps), "plugins": list(setup.plugins),
             "data": .object(JSONObject(pairs: setup.dataHashes.map { ($0.0, ["sha256": .string($0.1)]) })),
             "model": [
                 "path": .string(setup.config.model.path),
@@ -21,9 +21,9 @@ enum Manifest {
         ]
     }
 
-    static func plugins(_ components: RunComponents) -> JSON {
+    static func list(_ plugins: RunPlugins) -> JSON {
         .array(
-            components.all.map { instance, component in
+            plugins.all.map { instance, component in
                 [
                     "instance": .string(instance), "kind": .string(component.kind.rawValue),
                     "name": .string(component.name), "id": .string(component.pluginID),
@@ -36,9 +36,9 @@ enum Manifest {
     /// Refuses to go on with a plugin that is not the one the checkpoint was made with.
     ///
     /// - Throws: `KeelError` (unavailable) that names the plugin.
-    static func checkPlugins(_ checkpoint: Checkpoint, _ components: RunComponents, allowChange: Bool) throws {
+    static func checkPlugins(_ checkpoint: Checkpoint, _ plugins: RunPlugins, allowChange: Bool) throws {
         let before = checkpoint.state["plugins"]?.array ?? []
-        for (instance, component) in components.all {
+        for (instance, component) in plugins.all {
             guard let old = before.first(where: { $0["instance"]?.string == instance }) else { continue }
             guard old["sha256"]?.string != component.sha256 else { continue }
             let what =

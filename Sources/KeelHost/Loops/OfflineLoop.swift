@@ -51,14 +51,17 @@ final class OfflineLoop: TrainingLoop {
         }
         let chosen = order.positions(of: step).map { rows[current?.order[$0] ?? $0] }
         let context = update.context(step: step, epoch: order.progress(after: step))
-        let columns = try prepared(chosen, chosen.map { rawRow($0.index) }, context)
-        let outcome = try update.run(
+        let (columns, reported) = try prepared(chosen, chosen.map { rawRow($0.index) }, context)
+        var outcome = try update.run(
             rows: chosen, columns: columns, learningRate: learningRate, context: context)
+        outcome.metrics.merge(reported)
         return StepResult(outcome)
     }
 
     /// The constants of some rows, completed by the objective's `prepare`.
-    private func prepared(_ rows: [TokenizedRow], _ raw: [JSON], _ context: CallContext) throws -> ColumnBatch {
+    private func prepared(_ rows: [TokenizedRow], _ raw: [JSON], _ context: CallContext) throws
+        -> (columns: ColumnBatch, reported: MetricSums)
+    {
         var columns = ColumnBatch.tokens(of: rows, prefixes: update.prefixes)
         if let reference {
             let logprobs = try reference.logprobs(rows).map { $0.map(Double.init) }
@@ -68,8 +71,8 @@ final class OfflineLoop: TrainingLoop {
             columns.columns["margin"] = Column(raw.map { $0["margin"]?.double ?? 0 })
         }
         columns.rowJSON = raw
-        try update.objective.prepare(&columns, context: context)
-        return columns
+        let reported = try update.objective.prepare(&columns, context: context)
+        return (columns, reported)
     }
 
     func evaluate(step: Int) throws -> OrderedDictionary<String, Double> {
@@ -78,8 +81,9 @@ final class OfflineLoop: TrainingLoop {
         for start in stride(from: 0, to: valid.count, by: size) {
             let rows = Array(valid[start..<min(start + size, valid.count)])
             let context = update.context(step: step, epoch: order.progress(after: step))
-            let columns = try prepared(rows, rows.map { rawValidRow($0.index) }, context)
-            let outcome = try update.run(rows: rows, columns: columns, learningRate: nil, context: context)
+            let (columns, reported) = try prepared(rows, rows.map { rawValidRow($0.index) }, context)
+            var outcome = try update.run(rows: rows, columns: columns, learningRate: nil, context: context)
+            outcome.metrics.merge(reported)
             let weight = Reduction.denominator(of: columns).rows
             total.add("loss", outcome.loss, weight: weight)
             for (name, value) in StepResult(outcome).metrics { total.add(name, value, weight: Double(rows.count)) }

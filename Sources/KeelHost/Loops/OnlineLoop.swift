@@ -54,9 +54,10 @@ final class OnlineLoop: TrainingLoop {
             let made = try maker.make(chosen, stream: UInt64(number), place: "rollout", context: context)
             var columns = made.rollout.columns()
             columns.rowJSON = chosen.flatMap { repeatElement($0.json, count: maker.samplesPerPrompt) }
-            try update.objective.prepare(&columns, context: context)
+            let reported = try update.objective.prepare(&columns, context: context)
             rollout = (number, made.rollout.rows, columns)
-            rolloutMetrics = made.rollout.metrics
+            for (name, value) in reported.values { rolloutMetrics[name] = value }
+            for (name, value) in made.rollout.metrics { rolloutMetrics[name] = value }
             lastSamples = made.samples
         }
         guard let rollout else { preconditionFailure("no rollout at step \(step)") }

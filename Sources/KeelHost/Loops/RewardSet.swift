@@ -9,6 +9,28 @@ struct RewardSet {
 
     var names: [String] { composition.parts.map(\.name) }
 
+    /// Makes the instances that a config's rewards ask for.
+    ///
+    /// - Throws: `KeelError` when a plugin refuses its parameters.
+    init(_ config: RunConfig, _ rewards: [RunPlugins.Choice], catalog: PluginCatalog, seed: UInt64) throws {
+        let parts = config.rewards.map { reward in
+            RewardComposition.Part(
+                name: reward.shownName, weight: reward.weight,
+                clip: reward.clip.flatMap { $0.count == 2 ? $0[0]...$0[1] : nil })
+        }
+        let missing: RewardComposition.Missing =
+            switch config.combine.missing {
+            case .stop: .stop
+            case .dropRow: .dropRow
+            case .constant: .constant(config.combine.constant)
+            }
+        composition = RewardComposition(parts: parts, missing: missing)
+        runners = try zip(config.rewards, rewards).map { reward, choice in
+            try InProcessReward(
+                choice.component, catalog: catalog, parameters: choice.parameters, name: reward.shownName, seed: seed)
+        }
+    }
+
     struct Scored {
         var names: [String]
         /// `[reward][row]`, NaN where not applicable.

@@ -146,7 +146,7 @@ package final class Run {
         var state: JSONObject = [
             "step": JSON(step), "total_steps": JSON(setup.totalSteps), "num_tokens": JSON(tokens),
             "loss_sum": .double(lossSum), "window": window.json,
-            "loop": try setup.loop.snapshot(nextStep: step), "plugins": Manifest.plugins(setup.components),
+            "loop": try setup.loop.snapshot(nextStep: step), "plugins": Manifest.list(setup.plugins),
         ]
         if let saved = try setup.objective.save() { state["objective"] = saved.json }
         try store.save(step: step, state: state) { folder in

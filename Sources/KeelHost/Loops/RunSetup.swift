@@ -9,7 +9,7 @@ import KeelText
 /// Everything that a config names, loaded and checked: what `train` runs and `check` rehearses.
 final class RunSetup {
     let config: RunConfig
-    let components: RunComponents
+    let plugins: RunPlugins
     let device: Device
     let tokenizer: Tokenizer
     let model: Model
@@ -28,10 +28,10 @@ final class RunSetup {
     /// - Parameter weights: the folder to load the policy from: the config's model, or a checkpoint.
     /// - Throws: `KeelError` or `KeelErrors`, before anything is written.
     init(
-        config: RunConfig, components: RunComponents, catalog: PluginCatalog, weights: String? = nil
+        config: RunConfig, plugins: RunPlugins, catalog: PluginCatalog, weights: String? = nil
     ) throws {
         self.config = config
-        self.components = components
+        self.plugins = plugins
         let threads = config.train.threads ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
         device = Device.cpu(threads: threads)
         let tokenizer = try Tokenizer.load(directory: config.model.path)
@@ -40,9 +40,9 @@ final class RunSetup {
         let seed = UInt64(config.train.seed)
 
         // Data first: it is the likeliest to be wrong, and cheap to read.
-        let dataKind = components.objective.data ?? "text"
+        let dataKind = plugins.objective.component.data ?? "text"
         isOnline = dataKind == "rollouts"
-        let wanted = try RunSetup.rowKind(dataKind, components.objective)
+        let wanted = try RunSetup.rowKind(dataKind, plugins.objective.component)
         let limits = LengthLimits(
             maxLength: config.data.maxLength, maxPromptLength: config.data.maxPromptLength,
             maxCompletionLength: isOnline ? nil : config.data.maxCompletionLength)
@@ -67,7 +67,7 @@ final class RunSetup {
         dataHashes = hashes
 
         objective = try ObjectiveInstance(
-            components.objective, catalog: catalog, parameters: components.objectiveParameters, seed: seed,
+            plugins.objective.component, catalog: catalog, parameters: plugins.objective.parameters, seed: seed,
             device: device)
         let needs = objective.needs()
         try RunSetup.check(needs, isOnline: isOnline, config)
@@ -104,17 +104,17 @@ final class RunSetup {
                 "num_generations": Double(config.train.numGenerations),
             ])
         let order = try DataSamplerInstance(
-            components.order, catalog: catalog, parameters: components.orderParameters, seed: seed)
+            plugins.order.component, catalog: catalog, parameters: plugins.order.parameters, seed: seed)
         let sampling = Sampling(
             model: model, tokenizer: tokenizer,
             sampler: try TokenSamplerInstance(
-                components.sampler, catalog: catalog, parameters: components.samplerParameters, seed: seed),
+                plugins.sampler.component, catalog: catalog, parameters: plugins.sampler.parameters, seed: seed),
             temperature: config.sampler.temperature, maxNewTokens: config.data.maxCompletionLength ?? 512,
             seed: seed)
 
         if isOnline {
             let maker = RolloutMaker(
-                sampling: sampling, rewards: try components.rewardSet(config, catalog: catalog, seed: seed), reference: reference,
+                sampling: sampling, rewards: try RewardSet(config, plugins.rewards, catalog: catalog, seed: seed), reference: reference,
                 samplesPerPrompt: config.train.numGenerations)
             let prompts = { (rows: Dataset, tokens: TokenizedDataset) in
                 tokens.rows.map { Prompt(row: $0.index, tokens: $0.prompt, json: rows.row($0.index)) }
@@ -170,25 +170,16 @@ final class RunSetup {
                     at: config.places.place(of: "objective.plugin"),
                     fix: "a run of this kind gives \(known.joined(separator: ", "))", code: .unavailable)
             }
-            if reference.contains(base), config.reference == .none {
-                throw KeelError(
-                    "config",
-                    "objective \"\(config.objective.plugin)\" needs reference log-probs, but \"reference\" is \"none\"",
-                    at: config.places.place(of: "reference"),
-                    fix: "set \"reference\": \"initial\" to use the starting weights, or name a model: {\"path\": \"...\"}"
-                )
-            }
         }
     }
 
     private static func reference(
         _ config: RunConfig, needs: [String], temperature: Double, dtype: DType, device: Device, cache: String, isOnline: Bool
     ) throws -> ReferenceLogprobs? {
-        let isWanted = needs.contains { need in
-            let name = need.hasSuffix("?") ? String(need.dropLast()) : need
-            return ColumnNames.split(name).base.hasPrefix("ref_")
+        // A reference costs a pass over every row: only where a column is needed, not merely welcome.
+        guard needs.contains(where: { !$0.hasSuffix("?") && ColumnNames.split($0).base.hasPrefix("ref_") }) else {
+            return nil
         }
-        guard isWanted else { return nil }
         var folder = config.model.path
         var cacheFolder: String? = cache
         switch config.reference {
