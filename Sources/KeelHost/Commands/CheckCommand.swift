@@ -39,6 +39,34 @@ package enum CheckCommand {
         return .object(report)
     }
 
+    /// The report for people.
+    package static func table(_ report: JSON) -> String {
+        func text(_ key: String) -> String { report[key].map { $0.string ?? $0.text() } ?? "" }
+        var lines = [
+            "config      \(text("config")): no mistakes found", "objective   \(text("objective"))",
+            "parameters  \(text("parameters"))",
+            "steps       \(text("total_steps")), \(text("steps_per_epoch")) an epoch",
+        ]
+        for note in report["data"]?.array ?? [] { lines.append("data        \(note.string ?? "")") }
+        for (i, step) in (report["rehearsal"]?.array ?? []).enumerated() {
+            lines.append(
+                "rehearsal   step \(i + 1): loss \(short(step["loss"])), gradient norm \(short(step["grad_norm"])), "
+                    + "\(step["tokens"]?.int ?? 0) tokens in \(short(step["seconds"])) s")
+        }
+        if let memory = report["memory"] {
+            let megabytes = { (key: String) in ((memory[key]?.int ?? 0) + (1 << 19)) >> 20 }
+            lines.append(
+                "memory      weights and optimizer \(megabytes("weights_and_optimizer_bytes")) MiB, tensors at most "
+                    + "\(megabytes("tensor_peak_bytes")) MiB, process at most \(megabytes("process_peak_bytes")) MiB")
+        }
+        return lines.joined(separator: "\n")
+    }
+
+    private static func short(_ number: JSON?) -> String {
+        let value = number?.double ?? 0
+        return "\((value * 10_000).rounded() / 10_000)"
+    }
+
     /// The most memory this process has used.
     private static func peakResidentBytes() -> Int {
         var usage = rusage()

@@ -116,4 +116,39 @@ package enum EvalCommand {
         }
         return .double(Statistics.mean(values))
     }
+
+    /// The report for people: a line per number, a column per model.
+    package static func table(_ report: JSON) -> String {
+        let models = ["model", "against"].compactMap { report[$0] }
+        func number(_ value: JSON?) -> String {
+            guard let value = value?.double else { return "" }
+            return "\((value * 10_000).rounded() / 10_000)"
+        }
+        func row(_ name: String, _ cells: [String]) -> String {
+            let padded = cells.map { $0 + String(repeating: " ", count: max(1, 24 - $0.count)) }.joined()
+            return name + String(repeating: " ", count: max(1, 24 - name.count)) + padded
+        }
+        var lines = [row("", models.map { Files.name($0["path"]?.string ?? "") })]
+        lines.append(
+            row(
+                "reward",
+                models.map { model in
+                    let interval = model["reward_interval_95"]
+                    return "\(number(model["reward"])) [\(number(interval?[0])), \(number(interval?[1]))]"
+                }))
+        for name in models.first?["rewards"]?.object?.keys ?? [] {
+            lines.append(row("  \(name)", models.map { number($0["rewards"]?[name]) }))
+        }
+        let keys = ["length_tokens", "finished"] + (1...3).map { "distinct_\($0)_corpus" } + (1...3).map { "distinct_\($0)_per_word" }
+        for key in keys { lines.append(row(key, models.map { number($0[key]) })) }
+        lines.append(row("rows", [report["rows"]?.text() ?? ""]))
+        lines.append("judge: \(report["judge"]?.string ?? "")")
+        if let rate = report["win_rate"] {
+            let interval = report["win_rate_interval_95"]
+            lines.append(
+                "win rate \(number(rate)) [\(number(interval?[0])), \(number(interval?[1]))], ties \(number(report["ties"])) "
+                    + "(counted as half), KL \(number(report["kl"])) nats a completion")
+        }
+        return lines.joined(separator: "\n")
+    }
 }

@@ -1,0 +1,67 @@
+import ArgumentParser
+import KeelCore
+import KeelHost
+
+/// The options that `train` and `check` share.
+struct RunOptions: ParsableArguments {
+    @Argument(help: ArgumentHelp("The run's config, JSON with comments.", valueName: "CONFIG"), completion: .file())
+    var config: String
+
+    @Option(
+        name: .customLong("set"),
+        help: ArgumentHelp("Replaces a key of the config; may be repeated.", valueName: "KEY=VALUE"))
+    var overrides: [String] = []
+
+    @Option(help: ArgumentHelp("The folder to write, instead of the config's.", valueName: "DIR"), completion: .directory)
+    var outputDir: String?
+
+    @OptionGroup var plugins: PluginOptions
+
+    var options: TrainCommand.Options {
+        var options = TrainCommand.Options(configPath: config)
+        options.overrides = overrides
+        options.outputDir = outputDir
+        options.pluginPaths = plugins.folders
+        return options
+    }
+}
+
+struct TrainSubcommand: KeelCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "train",
+        abstract: "Trains a model as a config says.",
+        discussion: """
+            Everything is checked before anything is written. SIGINT and SIGTERM save a checkpoint and exit with 75;
+            a second one exits at once.
+
+            EXAMPLES
+              keel train samples/dpo/config.json
+              keel train samples/dpo/config.json --set train.learning_rate=1e-5 --output-dir runs/lr1e-5
+              keel train samples/dpo/config.json --resume auto
+            """)
+
+    @OptionGroup var source: RunOptions
+
+    @Option(
+        help: ArgumentHelp(
+            "Where to go on: never, auto (the newest complete checkpoint, or the start), or a checkpoint's folder.",
+            valueName: "never|auto|CHECKPOINT"))
+    var resume = "never"
+
+    @Flag(help: "Discard the run that stands in the output folder.")
+    var overwrite = false
+
+    @Flag(help: "Go on although a plugin is not the file the run was made with.")
+    var allowPluginChange = false
+
+    @OptionGroup var global: GlobalOptions
+
+    func run() throws {
+        var options = source.options
+        options.resume = resume == "never" ? .never : resume == "auto" ? .auto : .checkpoint(resume)
+        options.overwrite = overwrite
+        options.allowPluginChange = allowPluginChange
+        Signals.install()
+        try TrainCommand.run(options, progress: global.progress).finish()
+    }
+}
