@@ -16,7 +16,9 @@ package enum Signals {
         handle(SIGINT) { Signals.stop($0) }
         handle(SIGTERM) { Signals.stop($0) }
         handle(SIGUSR1) { _ in saveFlag.store(true, ordering: .relaxed) }
+        // A closed pipe and a limit on file sizes become errors of the write that meets them.
         signal(SIGPIPE, SIG_IGN)
+        signal(SIGXFSZ, SIG_IGN)
     }
 
     /// The signal that asked to stop, or nil.

@@ -1,0 +1,54 @@
+import ArgumentParser
+import KeelHost
+import KeelTensor
+
+struct Forward: KeelCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Computes log-probs, losses and gradients, one JSON value per line.",
+        discussion: """
+            A line of ids gives {"logprobs", "loss"}. With --grads a line is {"batch": [[ids]...],
+            "prompt_len": [n...], "entries": {TENSOR: [indices]}, "adamw": {...}}; nothing is written.
+
+            EXAMPLES
+              echo '[1, 306, 626]' | keel forward --model DIR --last-logits
+              keel forward --model DIR --grads < batches.jsonl
+            """)
+
+    @OptionGroup var model: ModelOption
+    @OptionGroup var compute: ComputeOptions
+
+    @Flag(help: "Report the logits after the last token.")
+    var lastLogits = false
+
+    @Flag(help: "Lines are batches; report loss and gradients.")
+    var grads = false
+
+    @OptionGroup var global: GlobalOptions
+
+    func run() throws {
+        var options = ForwardCommand.Options(model: try model.checked())
+        options.dtype = compute.dtype.tensorType
+        options.threads = compute.threads
+        options.lastLogits = lastLogits
+        options.grads = grads
+        try ForwardCommand.run(options).finish()
+    }
+}
+
+/// How a model computes.
+struct ComputeOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("Type of weights and activations.", valueName: "f32|bf16"))
+    var dtype = DTypeChoice.f32
+
+    @Option(help: ArgumentHelp("CPU threads; all cores if left out.", valueName: "N"))
+    var threads: Int?
+
+    func validate() throws {
+        if let threads, threads < 1 { throw ValidationError("--threads must be 1 or more.") }
+    }
+}
+
+extension DTypeChoice: ExpressibleByArgument {
+    /// The engine's type of this name.
+    var tensorType: DType { self == .bf16 ? .bf16 : .f32 }
+}

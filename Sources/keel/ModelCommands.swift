@@ -1,0 +1,63 @@
+import ArgumentParser
+import KeelCore
+import KeelHost
+
+struct ModelCommands: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "model", abstract: "Describes and makes model folders.",
+        subcommands: [Info.self, Init.self])
+
+    struct Info: KeelCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Prints what a Hugging Face model folder holds.",
+            discussion: """
+                EXAMPLES
+                  keel model info DIR
+                """)
+
+        @Argument(help: ArgumentHelp("The folder.", valueName: "DIR"), completion: .directory)
+        var folder: String
+
+        @Flag(help: "Print a JSON object.")
+        var json = false
+
+        @OptionGroup var global: GlobalOptions
+
+        func run() throws {
+            let report = try ModelCommand.info(folder)
+            print(json ? report.json.text() : report.text)
+        }
+    }
+
+    struct Init: KeelCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Makes a model folder with new, random weights.",
+            discussion: """
+                EXAMPLES
+                  keel model init --config config.json --tokenizer tokenizer.json --seed 1 OUT
+                """)
+
+        @Option(
+            help: ArgumentHelp("A Hugging Face config.json.", valueName: "FILE"),
+            completion: .file(extensions: ["json"]))
+        var config: String
+
+        @Option(
+            help: ArgumentHelp("A tokenizer.json, or the folder with one.", valueName: "FILE"),
+            completion: .file(extensions: ["json"]))
+        var tokenizer: String
+
+        @Option(help: ArgumentHelp("Of the weights.", valueName: "N"))
+        var seed: UInt64
+
+        @Argument(help: ArgumentHelp("The new folder.", valueName: "OUT"), completion: .directory)
+        var out: String
+
+        @OptionGroup var global: GlobalOptions
+
+        func run() throws {
+            try ModelCommand.initialise(config: config, tokenizer: tokenizer, seed: seed, out: out)
+            Log.info("wrote \(out)")
+        }
+    }
+}
