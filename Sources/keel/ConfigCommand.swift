@@ -37,37 +37,11 @@ struct ConfigCommand: ParsableCommand {
                   keel config show samples/dpo.json --set train.max_steps=10
                 """)
 
-        @OptionGroup var config: ConfigOptions
+        @OptionGroup var source: RunOptions
         @OptionGroup var global: GlobalOptions
 
         func run() throws {
-            print(try config.load().config.json.text(pretty: true))
+            print(try source.load().config.json.text(pretty: true))
         }
-    }
-}
-
-/// A config file and what the command line changes in it.
-struct ConfigOptions: ParsableArguments {
-    @Argument(
-        help: ArgumentHelp("The config file.", valueName: "CONFIG"),
-        completion: .file(extensions: ["json"]))
-    var config: String
-
-    @Option(
-        name: .customLong("set"),
-        help: ArgumentHelp("Change a key: train.learning_rate=1e-5.", valueName: "KEY=VALUE"))
-    var overrides: [String] = []
-
-    @Option(
-        help: ArgumentHelp("Replaces the config's output_dir.", valueName: "DIR"),
-        completion: .directory)
-    var outputDir: String?
-
-    @OptionGroup var plugins: PluginOptions
-
-    /// - Throws: everything that is wrong with the config, at once.
-    func load() throws -> (config: RunConfig, plugins: RunPlugins) {
-        try RunConfig.load(
-            config, overrides: overrides, outputDir: outputDir, catalog: plugins.catalog)
     }
 }

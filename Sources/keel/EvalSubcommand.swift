@@ -18,16 +18,21 @@ struct EvalSubcommand: KeelCommand {
     @Option(help: ArgumentHelp("The model's folder.", valueName: "DIR"), completion: .directory)
     var model: String
 
-    @Option(help: ArgumentHelp("The model to compare with.", valueName: "DIR"), completion: .directory)
+    @Option(
+        help: ArgumentHelp("The model to compare with.", valueName: "DIR"), completion: .directory)
     var against: String?
 
     @Option(help: ArgumentHelp("Rows with prompts, JSONL.", valueName: "FILE"), completion: .file())
     var data: String
 
-    @Option(help: ArgumentHelp("A config whose rewards (and sampler) are used.", valueName: "CONFIG"), completion: .file())
+    @Option(
+        help: ArgumentHelp("A config whose rewards (and sampler) are used.", valueName: "CONFIG"),
+        completion: .file())
     var rewards: String
 
-    @Option(help: ArgumentHelp("Tokens of a completion at most; default: as in the config, or 128.", valueName: "N"))
+    @Option(
+        help: ArgumentHelp(
+            "Tokens of a completion at most; default: as in the config, or 128.", valueName: "N"))
     var maxNewTokens: Int?
 
     @Option(help: ArgumentHelp("Rows used, from the start of the file.", valueName: "N"))
@@ -43,14 +48,16 @@ struct EvalSubcommand: KeelCommand {
     @OptionGroup var global: GlobalOptions
 
     func validate() throws {
-        if let maxNewTokens, maxNewTokens < 1 { throw ValidationError("--max-new-tokens takes 1 or more.") }
+        if let maxNewTokens, maxNewTokens < 1 {
+            throw ValidationError("--max-new-tokens takes 1 or more.")
+        }
         if let rows, rows < 1 { throw ValidationError("--rows takes 1 or more.") }
     }
 
     func run() throws {
         var options = EvalCommand.Options(model: model, data: data, rewardsPath: rewards)
         options.against = against
-        options.pluginPaths = plugins.folders
+        options.pluginPaths = plugins.paths
         options.maxNewTokens = maxNewTokens
         options.rows = rows
         options.seed = seed

@@ -42,7 +42,8 @@ struct Generate: KeelCommand {
     @Option(help: ArgumentHelp("Fixes every random draw.", valueName: "N"))
     var seed: UInt64 = 0
 
-    @Option(name: .customLong("n"), help: ArgumentHelp("Completions of each prompt.", valueName: "K"))
+    @Option(
+        name: .customLong("n"), help: ArgumentHelp("Completions of each prompt.", valueName: "K"))
     var count = 1
 
     @Flag(help: "Print a JSON object per completion.")
@@ -54,7 +55,8 @@ struct Generate: KeelCommand {
 
     func validate() throws {
         if !(temperature > 0 && temperature.isFinite) {
-            throw ValidationError("--temperature must be above 0; for the likeliest token use --sampler greedy.")
+            throw ValidationError(
+                "--temperature must be above 0; for the likeliest token use --sampler greedy.")
         }
     }
 

@@ -21,15 +21,20 @@ struct PluginCommand: ParsableCommand {
 
         func run() throws {
             let catalog = plugins.catalog
-            print(json ? PluginReport.listJSON(catalog: catalog).text() : PluginReport.list(catalog: catalog))
+            print(
+                json
+                    ? PluginReport.listJSON(catalog: catalog).text()
+                    : PluginReport.list(catalog: catalog))
         }
     }
 
     struct Info: KeelCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Explains a plugin: what it needs, its parameters, a piece of config that uses it.")
+            abstract:
+                "Explains a plugin: what it needs, its parameters, a piece of config that uses it.")
 
-        @Argument(help: ArgumentHelp("A component's name or the path of a plugin.", valueName: "PLUGIN"))
+        @Argument(
+            help: ArgumentHelp("A component's name or the path of a plugin.", valueName: "PLUGIN"))
         var plugin: String
 
         @Flag(help: "Print a JSON object per component.")
@@ -51,10 +56,15 @@ struct PluginCommand: ParsableCommand {
             abstract: "Compiles one source file into a plugin and checks that it loads.",
             discussion: "With --verbose the compiler lines are printed.")
 
-        @Argument(help: ArgumentHelp("A .swift, .c or .cpp file.", valueName: "FILE"), completion: .file())
+        @Argument(
+            help: ArgumentHelp("A .swift, .c or .cpp file.", valueName: "FILE"), completion: .file()
+        )
         var file: String
 
-        @Option(name: .shortAndLong, help: ArgumentHelp("Where the plugin goes; default lib<FILE>.so here.", valueName: "OUT"))
+        @Option(
+            name: .shortAndLong,
+            help: ArgumentHelp(
+                "Where the plugin goes; default lib<FILE>.so here.", valueName: "OUT"))
         var output: String?
 
         @Flag(help: "Link the Swift runtime in, for machines without one.")
@@ -64,7 +74,8 @@ struct PluginCommand: ParsableCommand {
         @OptionGroup var global: GlobalOptions
 
         func run() throws {
-            let build = PluginBuild(source: file, output: output, isStatic: `static`, isVerbose: global.verbose)
+            let build = PluginBuild(
+                source: file, output: output, isStatic: `static`, isVerbose: global.verbose)
             let built = try build.run(catalog: plugins.catalog)
             print("\(built.path): \(built.components.map(\.title).joined(separator: ", "))")
         }
@@ -78,10 +89,13 @@ struct PluginCommand: ParsableCommand {
                 With --batch - every line of standard input is one batch.
                 """)
 
-        @Argument(help: ArgumentHelp("A component's name or the path of a plugin.", valueName: "PLUGIN"))
+        @Argument(
+            help: ArgumentHelp("A component's name or the path of a plugin.", valueName: "PLUGIN"))
         var plugin: String
 
-        @Option(help: ArgumentHelp("The batch; - reads one from each line of standard input.", valueName: "FILE|-"))
+        @Option(
+            help: ArgumentHelp(
+                "The batch; - reads one from each line of standard input.", valueName: "FILE|-"))
         var batch: String
 
         @Option(help: ArgumentHelp("Parameters, a JSON object.", valueName: "JSON"))
@@ -99,7 +113,8 @@ struct PluginCommand: ParsableCommand {
         @Option(help: ArgumentHelp("How losses become one number.", valueName: "NAME"))
         var reduction: String?
 
-        @Option(help: ArgumentHelp("The denominator of the reduction \"constant\".", valueName: "X"))
+        @Option(
+            help: ArgumentHelp("The denominator of the reduction \"constant\".", valueName: "X"))
         var reductionConstant: Double?
 
         @Flag(help: "Leave `prepare` out: the columns it gives come with the batch.")
@@ -117,7 +132,9 @@ struct PluginCommand: ParsableCommand {
             options.reduction = reduction
             options.reductionConstant = reductionConstant
             options.runsPrepare = !noPrepare
-            try PluginEval(plugin: plugin, options: options, catalog: plugins.catalog).run(batch: batch).finish()
+            try PluginEval(plugin: plugin, options: options, catalog: plugins.catalog).run(
+                batch: batch
+            ).finish()
         }
     }
 }

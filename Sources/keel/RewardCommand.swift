@@ -8,12 +8,18 @@ struct RewardCommand: ParsableCommand {
 
     struct Try: KeelCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Scores a data file: distribution, timings, agreement with labels; no model needed.")
+            abstract:
+                "Scores a data file: distribution, timings, agreement with labels; no model needed."
+        )
 
-        @Argument(help: ArgumentHelp("A reward's name or the path of a plugin.", valueName: "PLUGIN"))
+        @Argument(
+            help: ArgumentHelp("A reward's name or the path of a plugin.", valueName: "PLUGIN"))
         var plugin: String
 
-        @Option(help: ArgumentHelp("Rows with `completion`, or with `chosen` and `rejected`.", valueName: "FILE.jsonl"), completion: .file())
+        @Option(
+            help: ArgumentHelp(
+                "Rows with `completion`, or with `chosen` and `rejected`.", valueName: "FILE.jsonl"),
+            completion: .file())
         var data: String
 
         @Option(help: ArgumentHelp("Parameters, a JSON object.", valueName: "JSON"))

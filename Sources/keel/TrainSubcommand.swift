@@ -2,30 +2,6 @@ import ArgumentParser
 import KeelCore
 import KeelHost
 
-/// The options that `train` and `check` share.
-struct RunOptions: ParsableArguments {
-    @Argument(help: ArgumentHelp("The run's config, JSON with comments.", valueName: "CONFIG"), completion: .file())
-    var config: String
-
-    @Option(
-        name: .customLong("set"),
-        help: ArgumentHelp("Replaces a key of the config; may be repeated.", valueName: "KEY=VALUE"))
-    var overrides: [String] = []
-
-    @Option(help: ArgumentHelp("The folder to write, instead of the config's.", valueName: "DIR"), completion: .directory)
-    var outputDir: String?
-
-    @OptionGroup var plugins: PluginOptions
-
-    var options: TrainCommand.Options {
-        var options = TrainCommand.Options(configPath: config)
-        options.overrides = overrides
-        options.outputDir = outputDir
-        options.pluginPaths = plugins.folders
-        return options
-    }
-}
-
 struct TrainSubcommand: KeelCommand {
     static let configuration = CommandConfiguration(
         commandName: "train",
