@@ -16,6 +16,8 @@ Sources/KeelCore/Log.swift
 Sources/KeelCore/MappedFile.swift
 Sources/KeelCore/SHA256.swift
 Sources/KeelCore/ThreadPool.swift
+Sources/KeelText/PCRE.swift
+Sources/KeelText/Tokenizer.swift
 SDK/Swift/KeelPlugin/Bridge.swift
 '
 

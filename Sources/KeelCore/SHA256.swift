@@ -29,6 +29,11 @@ package struct SHA256: Sendable {
         text.withUTF8 { update(UnsafeRawBufferPointer($0)) }
     }
 
+    /// The bytes of numbers, as they lie in memory.
+    package mutating func update(_ values: [Int32]) {
+        values.withUnsafeBytes { update($0) }
+    }
+
     package mutating func update(_ bytes: UnsafeRawBufferPointer) {
         length &+= UInt64(bytes.count)
         var at = 0

@@ -46,7 +46,7 @@ final class ReferenceLogprobs {
     private static func key(_ row: TokenizedRow) -> String {
         var hash = SHA256()
         for part in [row.prompt] + row.completions {
-            part.withUnsafeBytes { hash.update($0) }
+            hash.update(part)
             hash.update("|")
         }
         return String(hash.hex().prefix(32))
