@@ -15,6 +15,8 @@ package struct Generator: Sendable {
         }
     }
 
+    package func tensor(_ shape: [Int], _ device: Device) -> Tensor { tensor(shape, -1...1, device) }
+
     package func tensor(
         _ shape: [Int], _ range: ClosedRange<Double> = -1...1, number: Int = 0, dtype: DType = .f64,
         _ device: Device

@@ -42,9 +42,9 @@ struct VectorTests {
         for check in vector.json["checks"]?.array ?? [] {
             let path = try #require(check["path"]?.string)
             let keep = check["where"]?.cells
-            let select = { (cells: [Double]) in
-                cells.enumerated().filter { keep.map { list in list[$0.offset] != 0 } ?? true }.map(
-                    \.element)
+            let select = { (cells: [Double]) -> [Double] in
+                guard let keep else { return cells }
+                return zip(cells, keep).filter { $0.1 != 0 }.map { $0.0 }
             }
             let want = select(try #require(check["want"]?.cells))
             let got = select(try answer.at(path).cells)

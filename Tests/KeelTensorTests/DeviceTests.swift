@@ -1,0 +1,86 @@
+import KeelTensor
+import KeelTestSupport
+import Testing
+
+@Suite struct DeviceTests {
+    @Test func aSecondStepAsksTheSystemForNothing() {
+        let device = Device.cpu(threads: 1)
+        func step() {
+            let random = Generator("step")
+            let x = random.tensor([64, 32], dtype: .f32, device)
+            let tape = Tape()
+            let w = tape.leaf(random.tensor([48, 32], dtype: .f32, device))
+            let y = NN.silu(NN.linear(x, weight: w))
+            tape.backward([(y, y.detach())])
+        }
+        step()
+        let calls = device.memory.systemCalls
+        let used = device.memory.used
+        for _ in 0..<5 { step() }
+        #expect(device.memory.systemCalls == calls)
+        #expect(device.memory.used == used)
+        #expect(device.memory.peak > used)
+        device.trim()
+        #expect(device.memory.reserved <= device.memory.peak)
+    }
+
+    @Test func freedMemoryIsReused() {
+        let device = Device.cpu(threads: 1)
+        for size in [1, 16, 100, 1025, 5000, 123_457] {
+            do { _ = Tensor(zeros: [size], dtype: .f32, device: device) }
+            let before = device.memory.systemCalls
+            do { _ = Tensor(zeros: [size], dtype: .f32, device: device) }
+            #expect(device.memory.systemCalls == before)
+        }
+        #expect(device.memory.used == 0)
+    }
+
+    /// Attention must not keep a table of scores: memory grows with the rows, not with their square.
+    @Test func attentionMemoryIsLinearInTheRows() {
+        func peak(_ rows: Int) -> Int {
+            let device = Device.cpu(threads: 1)
+            let tape = Tape()
+            let q = tape.leaf(Tensor(filled: 0.1, shape: [rows, 16], dtype: .f32, device: device))
+            let y = NN.attention(
+                q, q, q, heads: 1, kvHeads: 1, layout: AttentionLayout(lengths: [rows]), scale: 0.25)
+            tape.backward([(y, y.detach())])
+            return device.memory.peak
+        }
+        #expect(peak(2048) < 3 * peak(1024))
+    }
+
+    /// The LM head must not keep the logits of all rows.
+    @Test func logprobsNeverHoldAllLogits() {
+        let device = Device.cpu(threads: 1)
+        let (rows, vocabulary) = (2000, 20_000)
+        let hidden = Tensor(filled: 0.1, shape: [rows, 8], dtype: .f32, device: device)
+        let weight = Tensor(filled: 0.1, shape: [vocabulary, 8], dtype: .f32, device: device)
+        let targets = Tensor([Int32](repeating: 3, count: rows), device: device)
+        let tape = Tape()
+        let r = NN.logprobs(tape.leaf(hidden), weight: tape.leaf(weight), targets: targets)
+        tape.backward(r.logprobs.sum())
+        #expect(device.memory.peak < rows * vocabulary * 4 / 4)
+        expectClose(
+            r.logprobs.doubles(), [Double](repeating: -9.903487552536127, count: rows), .f32Reduction(64))
+    }
+
+    @Test func theArgmaxFlagIsTheFirstOfEquals() {
+        let device = Device.cpu(threads: 1)
+        let hidden = Tensor([Float(1), 2, -1], shape: [3, 1], device: device)
+        let weight = Tensor([Float(0), 5, 5, 1], shape: [4, 1], device: device)
+        let targets = Tensor([Int32(1), 2, 0], device: device)
+        let r = NN.logprobs(hidden, weight: weight, targets: targets, entropy: true, argmax: true)
+        #expect(r.correct?.ints() == [1, 0, 1])
+        #expect(r.entropy?.shape == [3])
+    }
+
+    @Test func extremeLogitsStayFinite() {
+        let device = Device.cpu(threads: 1)
+        let hidden = Tensor([Float(1), -1], shape: [2, 1], device: device)
+        let weight = Tensor([Float(3000), -3000, 0], shape: [3, 1], device: device)
+        let r = NN.logprobs(
+            hidden, weight: weight, targets: Tensor([Int32(0), 0], device: device), entropy: true)
+        #expect(r.logprobs.doubles() == [0, -6000])
+        #expect(r.entropy?.doubles() == [0, 0])
+    }
+}
