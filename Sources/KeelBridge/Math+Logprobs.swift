@@ -59,7 +59,7 @@ extension Math {
         let values = logprobs.values
         return [
             "kl": q.answer(
-                logprobs.shape, values.indices.map { mask[$0] != 0 ? keel_math_kl(estimator, values[$0], ref[$0]) : 0 }),
+                logprobs.shape, values.indices.map { keel_math_kl(estimator, values[$0], ref[$0]) }),
             "grads": .object([
                 "logprobs": q.answer(
                     logprobs.shape,
