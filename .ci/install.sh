@@ -1,7 +1,7 @@
 #!/bin/bash
 # Lays out the release build as a tree that runs without the clone and without a Swift toolchain.
 #
-#   .ci/install.sh DESTDIR PREFIX
+#   .ci/install.sh DESTDIR PREFIX      KEEL_BUILD: the folder of the build, .build/release if not set
 #
 # bin/keel                        the executable
 # lib/keel/                       the Swift runtime and the libraries it is linked with
@@ -14,7 +14,7 @@ set -eu
 cd "$(dirname "$0")/.."
 prefix=$2
 root=${1%/}$prefix
-build=.build/release
+build=${KEEL_BUILD:-.build/release}
 
 install -d "$root/bin" "$root/lib/keel/plugins" "$root/lib/pkgconfig" "$root/include" \
     "$root/share/keel/sdk" "$root/share/man/man1" "$root/share/bash-completion/completions" \
