@@ -10,6 +10,9 @@ package struct Architecture: Sendable {
     package var contextLength: Int
     /// `[vocabulary, hidden]`
     package var embedding: Weight
+    /// An id whose embedding starts at 0 and gets no gradient from being read (torch's `padding_idx`). A tied
+    /// head still trains it.
+    package var paddingID: Int32?
     /// `[context, hidden]`, added to the embeddings; nil where positions are rotary.
     package var positions: Weight?
     package var blocks: [Block]

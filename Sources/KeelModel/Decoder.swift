@@ -11,7 +11,8 @@ package struct Decoder: Sendable {
     ///   - selected: i32 `[n]`, rows; the others leave the pass after the last block.
     /// - Returns: `[n, hidden]`
     func hidden(ids: Tensor, selected: Tensor, _ pass: Pass) -> Tensor {
-        var x = NN.embedding(pass[architecture.embedding], ids: ids)
+        var x = NN.embedding(
+            pass[architecture.embedding], ids: ids, padding: architecture.paddingID)
         if let table = architecture.positions {
             x = NN.add(x, NN.embedding(pass[table], ids: pass.positions))
         }

@@ -43,7 +43,12 @@ extension Model {
             case .ones: tensor = Tensor(filled: 1, shape: weight.shape, dtype: master, device: device)
             case .normal(let scale):
                 let stream = RandomStream(seed: seed, place: "init \(weight.name)")
-                let values = (0..<weight.count).map { Float(stream.normal(UInt64($0)) * std * scale) }
+                var values = (0..<weight.count).map { Float(stream.normal(UInt64($0)) * std * scale) }
+                if weight == architecture.embedding, let row = architecture.paddingID {
+                    let start = Int(row) * architecture.hiddenSize
+                    values.replaceSubrange(
+                        start..<start + architecture.hiddenSize, with: repeatElement(0, count: architecture.hiddenSize))
+                }
                 tensor = Tensor(values, shape: weight.shape, dtype: master, device: device)
             }
             parameters.append(Parameter(name: weight.name, master: tensor, compute: dtype))

@@ -1,18 +1,27 @@
+import KeelBridge
 import KeelCore
 import KeelModel
 
-/// Where `--sampler` comes from.
-enum SamplerSource {
-    /// The sampler of a name, or nil for the model's own distribution.
+extension GenerateCommand {
+    /// The sampler plugin of the options, or nil for the model's own distribution.
     ///
-    /// - Throws: `KeelError` for unknown names and wrong parameters.
-    static func make(_ name: String?, params: String?, pluginPaths: [String], seed: UInt64) throws
-        -> (any TokenSampling)?
-    {
-        guard let name else { return nil }
-        guard name == "greedy" else {
-            throw KeelError("plugin", "no token sampler \"\(name)\"", code: .unavailable)
+    /// - Throws: `KeelError` (unavailable) for a plugin that is not found, (config) for wrong parameters.
+    static func sampler(_ options: Options) throws -> (any TokenSampling)? {
+        guard let name = options.sampler else {
+            guard options.samplerParams == nil else {
+                throw KeelError("usage", "--sampler-params without --sampler", code: .usage)
+            }
+            return nil
         }
-        return ArgmaxSampling()
+        let catalog = PluginCatalog(searchPaths: options.pluginPaths)
+        let component = try catalog.find(name, kind: .tokenSampler)
+        let params = try options.samplerParams.map { try JSON.parse($0, name: "--sampler-params", duplicates: .reject) }
+        guard let object = (params ?? [:]).object else {
+            throw KeelError("usage", "not a JSON object", at: "--sampler-params", code: .usage)
+        }
+        return PluginSampling(
+            try TokenSamplerInstance(
+                component, catalog: catalog,
+                parameters: try component.validate(params: object, place: "--sampler-params"), seed: options.seed))
     }
 }

@@ -29,7 +29,7 @@ package final class GenerateCommand {
         package var json = false
         /// nil = all cores.
         package var threads: Int?
-        /// Where plugins are looked for.
+        /// Folders in which the sampler is looked for.
         package var pluginPaths: [String] = []
 
         package init(model: String) { self.model = model }
@@ -38,6 +38,7 @@ package final class GenerateCommand {
     private let options: Options
     private let model: Model
     private let tokenizer: Tokenizer?
+    private let sampler: (any TokenSampling)?
 
     /// - Throws: `KeelError` when options do not fit together or the model cannot be loaded.
     package init(_ options: Options) throws {
@@ -53,6 +54,7 @@ package final class GenerateCommand {
                 "usage", "--max-new-tokens \(options.maxNewTokens), --n \(options.count)",
                 fix: "both must be 1 or more", code: .usage)
         }
+        sampler = try GenerateCommand.sampler(options)
         model = try Model.load(
             directory: options.model, dtype: options.dtype, device: .cpu(threads: options.threads ?? Machine.cores))
         let needsText = options.promptIDs == nil
@@ -76,8 +78,6 @@ package final class GenerateCommand {
             maxNewTokens: options.maxNewTokens, eosIDs: options.ignoreEOS ? [] : model.eosIDs)
         settings.temperature = options.temperature
         settings.seed = options.seed
-        let sampler = try SamplerSource.make(
-            options.sampler, params: options.samplerParams, pluginPaths: options.pluginPaths, seed: options.seed)
         // Finished texts wait until those before them are printed: output is in the order of the prompts.
         var waiting: [Int: Completion] = [:]
         var next = 0

@@ -49,13 +49,15 @@ package enum Llama: Family {
         }
         let vocabulary = try config.int("vocab_size")
         let isTied = try config.bool("tie_word_embeddings", default: false)
-        return Architecture(
+        var architecture = Architecture(
             family: "llama", vocabularySize: vocabulary, hiddenSize: hidden,
             contextLength: try config.int("max_position_embeddings", default: 2048),
             embedding: Weight("model.embed_tokens.weight", [vocabulary, hidden]), blocks: blocks,
             finalNorm: .rms("model.norm", hidden, eps: eps),
             head: isTied ? nil : Weight("lm_head.weight", [vocabulary, hidden]), optionalPrefix: "model.",
             ignoredSuffixes: [".rotary_emb.inv_freq"])
+        architecture.paddingID = config.padID.flatMap { (0..<Int32(vocabulary)).contains($0) ? $0 : nil }
+        return architecture
     }
 
     private static func activation(_ config: ModelConfig) throws -> MLP.Activation {
