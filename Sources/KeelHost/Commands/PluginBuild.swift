@@ -45,7 +45,7 @@ package struct PluginBuild {
     private func compileC(_ sdk: SDKLocation, compiler: String, standard: String, _ target: String) throws {
         try compile(target) { temporary in
             [
-                try tool(compiler, variable: compiler == "cc" ? "CC" : "CXX"), standard, "-O2", "-Wall", "-Wextra",
+                try tool(compiler, variable: compiler == "cc" ? "CC" : "CXX"), standard, "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter",
                 "-fPIC", "-shared", "-fvisibility=hidden", "-I", sdk.headers, Files.absolute(source), "-o", temporary,
                 "-Wl,--version-script=\(sdk.map)", "-Wl,-z,now", "-lm",
             ]
