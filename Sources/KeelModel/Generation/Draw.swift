@@ -2,9 +2,13 @@ import Glibc
 
 /// One distribution over the vocabulary, given by its logits.
 struct Draw {
-    /// log Σ exp(logits): NaN when a logit is, -inf when nothing may be drawn.
-    let logNormaliser: Double
+    /// True when there is something to draw and no logit is NaN or +inf.
+    let isUsable: Bool
+    /// The largest logit.
     private let top: Float
+    /// Σ exp(logit - top)
+    private let sum: Double
+    private let logSum: Double
 
     /// - Parameter logits: a row of them.
     init(_ logits: ArraySlice<Float>) {
@@ -15,34 +19,33 @@ struct Draw {
             if value.isNaN { hasNaN = true }
         }
         self.top = top
-        guard !hasNaN, top.isFinite else {
-            logNormaliser = hasNaN || top == .infinity ? .nan : -.infinity
+        isUsable = top.isFinite && !hasNaN
+        guard isUsable else {
+            (sum, logSum) = (.nan, .nan)
             return
         }
         var sum = 0.0
         for value in logits { sum += Glibc.exp(Double(value - top)) }
-        logNormaliser = Double(top) + Glibc.log(sum)
+        self.sum = sum
+        logSum = Glibc.log(sum)
     }
 
-    /// True when there is something to draw and no logit is NaN or +inf.
-    var isUsable: Bool { logNormaliser.isFinite }
-
     /// log p of one of the row's tokens.
-    func logprob(_ logit: Float) -> Float { Float(Double(logit) - logNormaliser) }
+    func logprob(_ logit: Float) -> Float { Float(Double(logit) - Double(top) - logSum) }
 
     /// The token whose share of [0, 1) holds `u`: inverse of the cumulative distribution.
     ///
     /// - Returns: the index in the row; never one of probability 0.
     func token(_ logits: ArraySlice<Float>, _ u: Double) -> Int32 {
-        let target = u * Glibc.exp(logNormaliser - Double(top))
-        var sum = 0.0
+        let target = u * sum
+        var reached = 0.0
         var last = 0
         for (i, value) in logits.enumerated() where value > -.infinity {
             let p = Glibc.exp(Double(value - top))
             guard p > 0 else { continue }
-            sum += p
+            reached += p
             last = i
-            if sum > target { return Int32(i) }
+            if reached > target { return Int32(i) }
         }
         return Int32(last)
     }
