@@ -20,6 +20,11 @@ final class OnlineLoop: TrainingLoop {
     /// The rollout in use: its rows, and its columns as `prepare` left them.
     private var rollout: (number: Int, rows: [TokenizedRow], columns: ColumnBatch)?
     private var lastSamples: [JSONObject] = []
+    /// Whether `old_logprobs` come from a pass of the training kernels instead of the sampler's own record;
+    /// nil until the first rollout has been measured (decision 25).
+    private var recomputesLogprobs: Bool?
+    /// The most a recorded log-prob may differ from the training pass to be used in its place.
+    private static let logprobTolerance = 1e-3
 
     init(
         prompts: [Prompt], valid: [Prompt], maker: RolloutMaker, update: PolicyUpdate,
@@ -51,7 +56,8 @@ final class OnlineLoop: TrainingLoop {
         var rolloutMetrics: OrderedDictionary<String, Double> = [:]
         if rollout?.number != number {
             let chosen = try promptsOfRollout(number)
-            let made = try maker.make(chosen, stream: UInt64(number), place: "rollout", context: context)
+            var made = try maker.make(chosen, stream: UInt64(number), place: "rollout", context: context)
+            try settleLogprobs(&made.rollout)
             var columns = made.rollout.columns()
             columns.rowJSON = chosen.flatMap { repeatElement($0.json, count: maker.samplesPerPrompt) }
             let reported = try update.objective.prepare(&columns, context: context)
@@ -72,6 +78,21 @@ final class OnlineLoop: TrainingLoop {
         var result = StepResult(outcome)
         for (name, value) in rolloutMetrics { result.metrics[name] = value }
         return result
+    }
+
+    /// Compares the sampler's log-probs with the training pass at the first rollout, and acts on it from then on.
+    private func settleLogprobs(_ rollout: inout Rollout) throws {
+        guard recomputesLogprobs != false else { return }
+        let own = try update.scorer.logprobs(rollout.rows).map { $0.map(Double.init) }
+        if recomputesLogprobs == nil {
+            let worst = zip(own, rollout.oldLogprobs).flatMap { zip($0, $1).map { abs($0 - $1) } }.max() ?? 0
+            let differs = worst > OnlineLoop.logprobTolerance
+            recomputesLogprobs = differs
+            Log.notice(
+                "log-probs recorded while sampling differ from the training pass by at most \(worst); "
+                    + "old_logprobs are \(differs ? "recomputed" : "the recorded ones")")
+        }
+        if recomputesLogprobs == true { rollout.oldLogprobs = own }
     }
 
     private func promptsOfRollout(_ number: Int) throws -> [Prompt] {
@@ -112,6 +133,7 @@ final class OnlineLoop: TrainingLoop {
     func snapshot(nextStep: Int) throws -> JSON {
         var state = JSONObject()
         if let saved = try sampler.save() { state["order"] = saved.json }
+        if let recomputesLogprobs { state["recomputes_logprobs"] = .bool(recomputesLogprobs) }
         if let rollout, rollout.number == nextStep / stepsPerRollout {
             state["rollout"] = [
                 "number": JSON(rollout.number), "rows": .array(rollout.rows.map(\.json)),
@@ -123,6 +145,7 @@ final class OnlineLoop: TrainingLoop {
 
     func restore(_ state: JSON) throws {
         if let saved = Instance.State(json: state["order"]) { try sampler.load(saved) }
+        recomputesLogprobs = state["recomputes_logprobs"]?.bool
         guard let stored = state["rollout"], let number = stored["number"]?.int else { return }
         let rows = try (stored["rows"]?.array ?? []).map { try TokenizedRow(json: $0) }
         var columns = try ColumnBatch(rows: rows.count, columnsJSON: stored["columns"] ?? [:])
