@@ -6,14 +6,16 @@ INLINE int64_t FN(padded)(int64_t dim) { return (dim + LANES - 1) / LANES * LANE
 
 static int64_t FN(attention_scratch)(int64_t dim, int32_t backward) {
     int64_t wide = FN(padded)(dim), b = CK_KEY_BLOCK, q = CK_QUERY_BLOCK;
-    int64_t cells = backward ? 2 * wide * q + 2 * q * wide + 4 * b * wide + 2 * b * q + q * wide + 4 * q
-                             : wide * q + 2 * b * wide + b * q + q * wide + 4 * q;
+    int64_t cells = backward
+                        ? 2 * wide * q + 2 * q * wide + 4 * b * wide + 2 * b * q + q * wide + 4 * q
+                        : wide * q + 2 * b * wide + b * q + q * wide + 4 * q;
     return cells * (int64_t)sizeof(A);
 }
 
 /* to[row][0 ..< wide] = rows of x, zero beyond dim. */
 INLINE void FN(pack)(A *to, int64_t wide, const T *x, int64_t stride, int64_t rows, int64_t dim) {
-    for (int64_t r = 0; r < rows; r++) EACH(i, wide) {
+    for (int64_t r = 0; r < rows; r++)
+        EACH(i, wide) {
             V v = i < dim ? LOAD(x + r * stride + i, dim - i) : (V){};
             FN(storea)(to + r * wide + i, v);
         }
@@ -22,13 +24,15 @@ INLINE void FN(pack)(A *to, int64_t wide, const T *x, int64_t stride, int64_t ro
 /* to[d][0 ..< CK_QUERY_BLOCK] = the transpose, zero beyond `rows`. */
 INLINE void FN(pack_t)(A *to, const T *x, int64_t stride, int64_t rows, int64_t dim) {
     for (int64_t d = 0; d < dim; d++)
-        for (int64_t r = 0; r < CK_QUERY_BLOCK; r++) to[d * CK_QUERY_BLOCK + r] = r < rows ? FN(one)(x + r * stride + d) : 0;
+        for (int64_t r = 0; r < CK_QUERY_BLOCK; r++)
+            to[d * CK_QUERY_BLOCK + r] = r < rows ? FN(one)(x + r * stride + d) : 0;
 }
 
 /* The vector numbers begin, begin + 1, ... */
 INLINE V FN(count_from)(int64_t begin) {
     A c[LANES];
-    for (int i = 0; i < LANES; i++) c[i] = (A)i;
+    for (int i = 0; i < LANES; i++)
+        c[i] = (A)i;
     return FN(loada)(c) + (A)begin;
 }
 
@@ -39,20 +43,25 @@ INLINE V FN(score)(V raw, const ck_attention *a, int64_t key, V limit, int maske
     if (a->softcap > 0) {
         V t = FN(tanh)(s * (A)(1 / a->softcap));
         s = t * (A)a->softcap;
-        if (slope) *slope = 1 - t * t;
+        if (slope)
+            *slope = 1 - t * t;
     }
     if (masked) {
         I seen = limit > (A)key;
-        if (a->window > 0) seen &= limit <= (A)(key + a->window);
+        if (a->window > 0)
+            seen &= limit <= (A)(key + a->window);
         s = FN(pick)(seen, s, FN(splat)(-(A)INFINITY));
     }
     return s;
 }
 
-static void FN(attention)(void *out, void *lse, int64_t lse_stride, const void *q, const void *k, const void *v, const ck_attention *a, int64_t begin, int64_t count, void *scratch) {
+static void FN(attention)(void *out, void *lse, int64_t lse_stride, const void *q, const void *k,
+                          const void *v, const ck_attention *a, int64_t begin, int64_t count,
+                          void *scratch) {
     const int64_t dim = a->dim, wide = FN(padded)(dim), Q = CK_QUERY_BLOCK;
     A *qt = (A *)scratch, *kb = qt + wide * Q, *vb = kb + CK_KEY_BLOCK * wide;
-    A *st = vb + CK_KEY_BLOCK * wide, *o = st + CK_KEY_BLOCK * Q, *top = o + Q * wide, *sum = top + Q, *fix = sum + Q;
+    A *st = vb + CK_KEY_BLOCK * wide, *o = st + CK_KEY_BLOCK * Q, *top = o + Q * wide,
+      *sum = top + Q, *fix = sum + Q;
     const int64_t vecs = (count + LANES - 1) / LANES;
     const int64_t row0 = a->first + begin;
     FN(pack_t)(qt, (const T *)q + row0 * a->q_stride, a->q_stride, count, dim);
@@ -61,45 +70,53 @@ static void FN(attention)(void *out, void *lse, int64_t lse_stride, const void *
         top[i] = -(A)INFINITY;
         sum[i] = 0;
     }
-    const int64_t limit = a->total - a->queries + begin + 1; /* keys the first query of the block sees */
+    const int64_t limit = a->total - a->queries + begin +
+                          1; /* keys the first query of the block sees */
     const int64_t last = limit + count - 1;
-    int64_t base = 0; /* number of the first key of the range */
-    for (int64_t range = 0; range < a->range_count && base < last; base += a->ranges[2 * range + 1], range++) {
-        const int64_t size = a->ranges[2 * range + 1];
-        for (int64_t from = 0; from < size && base + from < last; from += CK_KEY_BLOCK) {
-            int64_t n = size - from < CK_KEY_BLOCK ? size - from : CK_KEY_BLOCK;
-            if (base + from + n > last) n = last - base - from;
-            const int64_t key0 = base + from;
-            if (a->window > 0 && key0 + n + a->window <= limit) continue;
-            const int masked = key0 + n > limit || (a->window > 0 && key0 + a->window < last);
-            const int64_t row = a->ranges[2 * range] + from;
-            FN(pack)(kb, wide, (const T *)k + row * a->kv_stride, a->kv_stride, n, dim);
-            FN(pack)(vb, wide, (const T *)v + row * a->kv_stride, a->kv_stride, n, dim);
-            memset(st, 0, (size_t)(n * Q) * sizeof(A));
-            FN(mm)(st, Q, kb, wide, 1, qt, Q, n, vecs, dim);
-            for (int64_t w = 0; w < vecs; w++) {
-                V lim = FN(count_from)(limit + w * LANES);
-                V best = FN(loada)(top + w * LANES), old = best;
-                for (int64_t j = 0; j < n; j++) {
-                    V s = FN(score)(FN(loada)(st + j * Q + w * LANES), a, key0 + j, lim, masked, 0);
-                    FN(storea)(st + j * Q + w * LANES, s);
-                    best = FN(max)(s, best);
-                }
-                V safe = FN(pick)(best == -(A)INFINITY, (V){}, best);
-                V change = FN(exp)(old - safe), total = FN(loada)(sum + w * LANES) * change;
-                for (int64_t j = 0; j < n; j++) {
-                    V p = FN(exp)(FN(loada)(st + j * Q + w * LANES) - safe);
-                    FN(storea)(st + j * Q + w * LANES, p);
-                    total += p;
-                }
-                FN(storea)(top + w * LANES, best);
-                FN(storea)(sum + w * LANES, total);
-                FN(storea)(fix + w * LANES, change);
-            }
-            for (int64_t i = 0; i < count; i++)
-                if (fix[i] != 1) EACH(d, wide) FN(storea)(o + i * wide + d, FN(loada)(o + i * wide + d) * fix[i]);
-            FN(mm)(o, wide, st, 1, Q, vb, wide, count, wide / LANES, n);
+    /* Blocks are counted over all keys, whatever ranges they lie in: a query sees the same blocks, and so gets the
+     * same bits, whether its keys are one stretch (training) or a prompt and a continuation (generation). */
+    int64_t range = 0, base = 0; /* the range in use and the number of its first key */
+    for (int64_t key0 = 0; key0 < last; key0 += CK_KEY_BLOCK) {
+        const int64_t n = last - key0 < CK_KEY_BLOCK ? last - key0 : CK_KEY_BLOCK;
+        if (a->window > 0 && key0 + n + a->window <= limit)
+            continue;
+        const int masked = key0 + n > limit || (a->window > 0 && key0 + a->window < last);
+        for (int64_t done = 0, part; done < n; done += part) {
+            while (key0 + done >= base + a->ranges[2 * range + 1])
+                base += a->ranges[2 * range++ + 1];
+            const int64_t from = key0 + done - base, row = a->ranges[2 * range] + from;
+            part = a->ranges[2 * range + 1] - from < n - done ? a->ranges[2 * range + 1] - from
+                                                              : n - done;
+            FN(pack)
+            (kb + done * wide, wide, (const T *)k + row * a->kv_stride, a->kv_stride, part, dim);
+            FN(pack)
+            (vb + done * wide, wide, (const T *)v + row * a->kv_stride, a->kv_stride, part, dim);
         }
+        memset(st, 0, (size_t)(n * Q) * sizeof(A));
+        FN(mm)(st, Q, kb, wide, 1, qt, Q, n, vecs, dim);
+        for (int64_t w = 0; w < vecs; w++) {
+            V lim = FN(count_from)(limit + w * LANES);
+            V best = FN(loada)(top + w * LANES), old = best;
+            for (int64_t j = 0; j < n; j++) {
+                V s = FN(score)(FN(loada)(st + j * Q + w * LANES), a, key0 + j, lim, masked, 0);
+                FN(storea)(st + j * Q + w * LANES, s);
+                best = FN(max)(s, best);
+            }
+            V safe = FN(pick)(best == -(A)INFINITY, (V){}, best);
+            V change = FN(exp)(old - safe), total = FN(loada)(sum + w * LANES) * change;
+            for (int64_t j = 0; j < n; j++) {
+                V p = FN(exp)(FN(loada)(st + j * Q + w * LANES) - safe);
+                FN(storea)(st + j * Q + w * LANES, p);
+                total += p;
+            }
+            FN(storea)(top + w * LANES, best);
+            FN(storea)(sum + w * LANES, total);
+            FN(storea)(fix + w * LANES, change);
+        }
+        for (int64_t i = 0; i < count; i++)
+            if (fix[i] != 1)
+                EACH(d, wide) FN(storea)(o + i * wide + d, FN(loada)(o + i * wide + d) * fix[i]);
+        FN(mm)(o, wide, st, 1, Q, vb, wide, count, wide / LANES, n);
     }
     for (int64_t i = 0; i < count; i++) {
         T *to = (T *)out + (row0 + i) * a->q_stride;
@@ -110,11 +127,15 @@ static void FN(attention)(void *out, void *lse, int64_t lse_stride, const void *
 }
 
 /* p = e^(s - lse), dp = dO V^T, ds = p (dp - sum dO O) scale, dV = p^T dO, dK = ds^T Q, dQ = ds K */
-static void FN(attention_backward)(void *dq, void *dk, void *dv, const void *dout, const void *out, const void *lse, int64_t lse_stride, const void *q, const void *k, const void *v, const ck_attention *a, void *scratch) {
+static void FN(attention_backward)(void *dq, void *dk, void *dv, const void *dout, const void *out,
+                                   const void *lse, int64_t lse_stride, const void *q,
+                                   const void *k, const void *v, const ck_attention *a,
+                                   void *scratch) {
     const int64_t dim = a->dim, wide = FN(padded)(dim), Q = CK_QUERY_BLOCK, B = CK_KEY_BLOCK;
     A *qt = (A *)scratch, *ot = qt + wide * Q, *qb = ot + wide * Q, *ob = qb + Q * wide;
     A *kb = ob + Q * wide, *vb = kb + B * wide, *dkb = vb + B * wide, *dvb = dkb + B * wide;
-    A *st = dvb + B * wide, *dt = st + B * Q, *dqb = dt + B * Q, *delta = dqb + Q * wide, *norm = delta + Q;
+    A *st = dvb + B * wide, *dt = st + B * Q, *dqb = dt + B * Q, *delta = dqb + Q * wide,
+      *norm = delta + Q;
     for (int64_t begin = 0; begin < a->queries; begin += Q) {
         const int64_t count = a->queries - begin < Q ? a->queries - begin : Q;
         const int64_t vecs = (count + LANES - 1) / LANES, row0 = a->first + begin;
@@ -127,19 +148,26 @@ static void FN(attention_backward)(void *dq, void *dk, void *dv, const void *dou
         memset(dqb, 0, (size_t)(count * wide) * sizeof(A));
         for (int64_t i = 0; i < vecs * LANES; i++) {
             V s = {};
-            if (i < count) EACH(d, dim) s += LOAD(d0 + i * a->q_stride + d, dim - d) * LOAD(o0 + i * a->q_stride + d, dim - d);
+            if (i < count)
+                EACH(d, dim)
+                s += LOAD(d0 + i * a->q_stride + d, dim - d) *
+                     LOAD(o0 + i * a->q_stride + d, dim - d);
             delta[i] = FN(sum)(s);
-            norm[i] = i < count ? ((const A *)lse)[(row0 + i) * lse_stride] : (A)INFINITY; /* p = 0 past the end */
+            norm[i] = i < count ? ((const A *)lse)[(row0 + i) * lse_stride]
+                                : (A)INFINITY; /* p = 0 past the end */
         }
         const int64_t limit = a->total - a->queries + begin + 1, last = limit + count - 1;
         int64_t base = 0;
-        for (int64_t range = 0; range < a->range_count && base < last; base += a->ranges[2 * range + 1], range++) {
+        for (int64_t range = 0; range < a->range_count && base < last;
+             base += a->ranges[2 * range + 1], range++) {
             const int64_t size = a->ranges[2 * range + 1];
             for (int64_t from = 0; from < size && base + from < last; from += B) {
                 int64_t n = size - from < B ? size - from : B;
-                if (base + from + n > last) n = last - base - from;
+                if (base + from + n > last)
+                    n = last - base - from;
                 const int64_t key0 = base + from;
-                if (a->window > 0 && key0 + n + a->window <= limit) continue;
+                if (a->window > 0 && key0 + n + a->window <= limit)
+                    continue;
                 const int masked = key0 + n > limit || (a->window > 0 && key0 + a->window < last);
                 const int64_t row = a->ranges[2 * range] + from;
                 FN(pack)(kb, wide, (const T *)k + row * a->kv_stride, a->kv_stride, n, dim);
@@ -153,7 +181,8 @@ static void FN(attention_backward)(void *dq, void *dk, void *dv, const void *dou
                     V z = FN(loada)(norm + w * LANES), e = FN(loada)(delta + w * LANES);
                     for (int64_t j = 0; j < n; j++) {
                         V slope = FN(splat)(1);
-                        V s = FN(score)(FN(loada)(st + j * Q + w * LANES), a, key0 + j, lim, masked, &slope);
+                        V s = FN(score)(FN(loada)(st + j * Q + w * LANES), a, key0 + j, lim, masked,
+                                        &slope);
                         V p = FN(exp)(s - z);
                         V g = p * (FN(loada)(dt + j * Q + w * LANES) - e) * slope * (A)a->scale;
                         FN(storea)(st + j * Q + w * LANES, p);
@@ -165,14 +194,17 @@ static void FN(attention_backward)(void *dq, void *dk, void *dv, const void *dou
                 FN(mm)(dvb, wide, st, Q, 1, ob, wide, n, wide / LANES, count);
                 FN(mm)(dkb, wide, dt, Q, 1, qb, wide, n, wide / LANES, count);
                 FN(mm)(dqb, wide, dt, 1, Q, kb, wide, count, wide / LANES, n);
-                for (int64_t j = 0; j < n; j++) EACH(d, dim) {
-                        A *tk = (A *)dk + (row + j) * a->kv_stride + d, *tv = (A *)dv + (row + j) * a->kv_stride + d;
+                for (int64_t j = 0; j < n; j++)
+                    EACH(d, dim) {
+                        A *tk = (A *)dk + (row + j) * a->kv_stride + d,
+                          *tv = (A *)dv + (row + j) * a->kv_stride + d;
                         STOREA(tk, LOADA(tk, dim - d) + FN(loada)(dkb + j * wide + d), dim - d);
                         STOREA(tv, LOADA(tv, dim - d) + FN(loada)(dvb + j * wide + d), dim - d);
                     }
             }
         }
-        for (int64_t i = 0; i < count; i++) EACH(d, dim) {
+        for (int64_t i = 0; i < count; i++)
+            EACH(d, dim) {
                 A *to = (A *)dq + (row0 + i) * a->q_stride + d;
                 STOREA(to, LOADA(to, dim - d) + FN(loada)(dqb + i * wide + d), dim - d);
             }
