@@ -62,6 +62,11 @@ compile() {
     "$swift" build "${options[@]}" && "$swift" build --build-tests "${options[@]}"
 }
 
+# The parsers and the executable on hostile input, with every access to memory checked.
+sanitized() {
+    ASAN_OPTIONS=detect_leaks=0 "$swift" "$1" --sanitize=address --scratch-path .build-asan "${@:2}"
+}
+
 # The samples' configs, with their rewards and start model made first.
 samples() {
     local keel=$PWD/$build/release/keel temporary code=0
@@ -98,8 +103,10 @@ check format-swift .ci/format.sh swift
 check format-c .ci/format.sh c
 check unsafe .ci/unsafe.sh
 check no-todo no_todo
-tests sanitizer env ASAN_OPTIONS=detect_leaks=0 "$swift" test --sanitize=address --scratch-path .build-asan \
-    --filter 'JSON|Config|Safetensors|Tokenizer|Hostile'
+check sanitizer-build sanitized build
+check sanitizer-build-tests sanitized build --build-tests
+tests sanitizer sanitized test --skip-build \
+    --filter 'JSONTests|ConfigReader|Safetensors|Hostile|BadInput|BrokenFiles'
 
 echo "make test took $((SECONDS - begin)) s"
 [ ${#failures[@]} -eq 0 ] || echo "failed: ${failures[*]}"

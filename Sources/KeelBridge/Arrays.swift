@@ -18,12 +18,16 @@ package enum Arrays {
     }
 
     /// Shape and cells, row-major.
-    package static func cells(_ json: JSON, name: String) throws -> (shape: [Int], values: [Double]) {
+    package static func cells(_ json: JSON, name: String) throws -> (shape: [Int], values: [Double])
+    {
         func refuse(_ what: String) -> KeelError {
-            KeelError("data", "\"\(name)\" \(what)", fix: "write {\"shape\": [...], \"data\": [...]} or nested lists", code: .badData)
+            KeelError(
+                "data", "\"\(name)\" \(what)",
+                fix: "write {\"shape\": [...], \"data\": [...]} or nested lists", code: .badData)
         }
         if case .object(let object) = json {
-            guard let shape = object["shape"]?.array?.compactMap(\.int), let data = object["data"]?.array,
+            guard let shape = object["shape"]?.array?.compactMap(\.int),
+                let data = object["data"]?.array,
                 shape.count == object["shape"]?.array?.count, shape.allSatisfy({ $0 >= 0 })
             else { throw refuse("has no shape and data") }
             var count = 1
@@ -32,7 +36,9 @@ package enum Arrays {
                 guard !overflow else { throw refuse("has the impossible shape \(shape)") }
                 count = product
             }
-            guard count == data.count else { throw refuse("has \(data.count) cells for the shape \(shape)") }
+            guard count == data.count else {
+                throw refuse("has \(data.count) cells for the shape \(shape)")
+            }
             return (shape, try data.map { try cell($0, refuse) })
         }
         var shape: [Int] = []
@@ -47,7 +53,9 @@ package enum Arrays {
                 values.append(try cell(json, refuse))
                 return
             }
-            guard case .array(let list) = json, list.count == shape[depth] else { throw refuse("is ragged") }
+            guard case .array(let list) = json, list.count == shape[depth] else {
+                throw refuse("is ragged")
+            }
             for item in list { try walk(item, depth + 1) }
         }
         try walk(json, 0)
@@ -70,5 +78,7 @@ package enum Arrays {
         return .object(["shape": .array(column.shape.map { JSON($0) }), "data": .array(data)])
     }
 
-    package static func json(shape: [Int], _ values: [Double]) -> JSON { json(Column(shape: shape, values)) }
+    package static func json(shape: [Int], _ values: [Double]) -> JSON {
+        json(Column(shape: shape, values))
+    }
 }

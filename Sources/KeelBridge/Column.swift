@@ -13,7 +13,8 @@ package struct Column: Equatable, Sendable {
     package var count: Int { shape.reduce(1, *) }
 
     package init(shape: [Int], _ values: [Double]) {
-        precondition(values.count == shape.reduce(1, *), "\(values.count) values for shape \(shape)")
+        precondition(
+            values.count == shape.reduce(1, *), "\(values.count) values for shape \(shape)")
         self.shape = shape
         storage = .doubles(values)
     }
@@ -61,7 +62,9 @@ package struct ColumnBatch: Sendable {
     package var tokens: [[Int32]] = []
     /// How many of `tokens` belong to the prompt.
     package var promptLengths: [Int] = []
-    /// Permanent ids of the rows: the random numbers of a row depend on it. Empty = 0, 1, 2 ...
+    /// Permanent ids of the rows: the random numbers of a row depend on it.
+    ///
+    /// Empty = 0, 1, 2 ...
     package var rowIDs: [UInt64] = []
 
     package init(rows: Int) {

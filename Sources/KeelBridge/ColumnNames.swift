@@ -41,7 +41,8 @@ package enum ColumnNames {
         for (part, isMean) in [("seq_logprobs", false), ("mean_logprobs", true)] {
             if base == part || base.hasSuffix("_" + part) {
                 let before = base.dropLast(part.count)  // "ref_", "old_" or ""
-                return Derivation(source: prefix + before + "logprobs", mask: prefix + "mask", isMean: isMean)
+                return Derivation(
+                    source: prefix + before + "logprobs", mask: prefix + "mask", isMean: isMean)
             }
         }
         return nil

@@ -42,7 +42,8 @@ package struct ComponentFlags: OptionSet, Sendable, Hashable {
 
     static let names: [(ComponentFlags, String)] = [
         (.parallel, "parallel"), (.coupled, "coupled"), (.nondeterministic, "nondeterministic"),
-        (.explicitGradient, "explicit_grad"), (.linear, "linear"), (.prepareDataset, "prepare_dataset"),
+        (.explicitGradient, "explicit_grad"), (.linear, "linear"),
+        (.prepareDataset, "prepare_dataset"),
     ]
 
     /// The names of the bits that are set.
@@ -128,22 +129,30 @@ extension Component {
 
     /// The inverse of `json`; nil when the text was not written by this version of Keel.
     init?(json: JSON) {
-        guard let kind = json["kind"]?.string.flatMap(ComponentKind.init), let name = json["name"]?.string,
+        guard let kind = json["kind"]?.string.flatMap(ComponentKind.init),
+            let name = json["name"]?.string,
             let help = json["help"]?.string, let plugin = json["plugin"]?.string,
-            let version = json["version"]?.string, let api = json["api"]?.int, let path = json["path"]?.string,
+            let version = json["version"]?.string, let api = json["api"]?.int,
+            let path = json["path"]?.string,
             let sha256 = json["sha256"]?.string, let parameters = json["parameters"]?.array,
             let phases = json["phases"]?.array, let bytes = json["sequence_bytes"]?.int,
             let state = json["state_version"]?.int
         else { return nil }
         let readParameters = parameters.compactMap(Parameter.init(json:))
         let readPhases = phases.compactMap(Phase.init(json:))
-        guard readParameters.count == parameters.count, readPhases.count == phases.count else { return nil }
+        guard readParameters.count == parameters.count, readPhases.count == phases.count else {
+            return nil
+        }
         self.init(
-            kind: kind, name: name, help: help, data: json["data"]?.string, needs: json["needs"].strings,
-            gives: json["gives"].strings, heads: json["heads"].strings, reduction: json["reduction"]?.string,
-            parameters: readParameters, phases: readPhases, flags: ComponentFlags(list: json["flags"].strings),
+            kind: kind, name: name, help: help, data: json["data"]?.string,
+            needs: json["needs"].strings,
+            gives: json["gives"].strings, heads: json["heads"].strings,
+            reduction: json["reduction"]?.string,
+            parameters: readParameters, phases: readPhases,
+            flags: ComponentFlags(list: json["flags"].strings),
             sequenceBytes: bytes, stateVersion: UInt32(truncatingIfNeeded: state),
-            callbacks: json["callbacks"].strings, pluginID: plugin, pluginVersion: version, api: api, path: path,
+            callbacks: json["callbacks"].strings, pluginID: plugin, pluginVersion: version,
+            api: api, path: path,
             sha256: sha256)
     }
 }
@@ -163,10 +172,14 @@ extension Phase {
     }
 
     init?(json: JSON) {
-        guard let name = json["name"]?.string, let hasPrepare = json["prepare"]?.bool else { return nil }
+        guard let name = json["name"]?.string, let hasPrepare = json["prepare"]?.bool else {
+            return nil
+        }
         self.init(
-            name: name, data: json["data"]?.string, needs: json["needs"].strings, trains: json["trains"].strings,
-            reduction: json["reduction"]?.string, epochs: json["epochs"]?.string, steps: json["steps"]?.string,
+            name: name, data: json["data"]?.string, needs: json["needs"].strings,
+            trains: json["trains"].strings,
+            reduction: json["reduction"]?.string, epochs: json["epochs"]?.string,
+            steps: json["steps"]?.string,
             flags: ComponentFlags(list: json["flags"].strings), hasPrepare: hasPrepare)
     }
 }

@@ -7,12 +7,14 @@ package final class DataSamplerInstance {
     package var component: Component { instance.component }
 
     package init(
-        _ component: Component, catalog: PluginCatalog, parameters: ParameterValues, name: String? = nil,
+        _ component: Component, catalog: PluginCatalog, parameters: ParameterValues,
+        name: String? = nil,
         seed: UInt64 = 0, context: CallContext = CallContext()
     ) throws {
         precondition(component.kind == .dataSampler, "\(component.title) is no data sampler")
         instance = try Instance(
-            component, catalog: catalog, parameters: parameters, name: name, seed: seed, context: context)
+            component, catalog: catalog, parameters: parameters, name: name, seed: seed,
+            context: context)
     }
 
     /// The rows of one epoch, in the order in which they are used.
@@ -23,7 +25,8 @@ package final class DataSamplerInstance {
     ///   - columns: [count] columns that the sampler needs (`length`, `advantages`).
     /// - Throws: `KeelError` (failed) for a row that does not exist or was not written.
     package func order(
-        epoch: Int, count: Int, length: Int? = nil, columns: [String: Column] = [:], context: CallContext = CallContext()
+        epoch: Int, count: Int, length: Int? = nil, columns: [String: Column] = [:],
+        context: CallContext = CallContext()
     ) throws -> [Int] {
         let length = length ?? count
         guard let order = instance.raw.order, length > 0 else { return [] }
@@ -36,7 +39,8 @@ package final class DataSamplerInstance {
         try call.finish(order(instance.own, call.pointer, Int64(epoch), &rows, length))
         for (at, row) in rows.enumerated() where row < 0 || row >= Int64(count) {
             throw KeelError(
-                "plugin", "\(instance.title) put row \(row) at place \(at) of epoch \(epoch); there are \(count) rows",
+                "plugin",
+                "\(instance.title) put row \(row) at place \(at) of epoch \(epoch); there are \(count) rows",
                 at: component.path, code: .failed)
         }
         return rows.map(Int.init)

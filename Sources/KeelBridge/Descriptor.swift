@@ -26,7 +26,8 @@ struct DescriptorReader {
     ///
     /// - Throws: `KeelError` or `KeelErrors` (unavailable) that name the field and the file.
     mutating func read(_ plugin: UnsafePointer<keel_plugin>) throws -> [LoadedComponent] {
-        guard let raw: keel_plugin = copy(UnsafeRawPointer(plugin), what: "the plugin descriptor") else {
+        guard let raw: keel_plugin = copy(UnsafeRawPointer(plugin), what: "the plugin descriptor")
+        else {
             throw KeelErrors(errors).errors[0]
         }
         let id = string(raw.id, "the plugin's id") ?? ""
@@ -35,7 +36,8 @@ struct DescriptorReader {
             throw KeelError(
                 "plugin",
                 "plugin \"\(shownID)\" asks for minor \(raw.api) of the plugin contract, this Keel offers minor \(HostTable.minor)",
-                at: path, fix: "use a newer Keel, or build the plugin with KEEL_API \(HostTable.minor)",
+                at: path,
+                fix: "use a newer Keel, or build the plugin with KEEL_API \(HostTable.minor)",
                 code: .unavailable)
         }
         if id.isEmpty || !id.utf8.allSatisfy({ DescriptorReader.isIDByte($0) }) {
@@ -47,7 +49,8 @@ struct DescriptorReader {
         if let list = raw.components {
             var index = 0
             while let pointer = list[index], index < 1024 {
-                if let one = component(pointer, index, id: id, version: version, api: Int(raw.api)) {
+                if let one = component(pointer, index, id: id, version: version, api: Int(raw.api))
+                {
                     if loaded.contains(where: { $0.component.name == one.component.name }) {
                         fail("two components are called \"\(one.component.name)\"")
                     }
@@ -68,7 +71,8 @@ struct DescriptorReader {
     private static func isIDByte(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"),
+            UInt8(ascii: "-"):
             true
         default: false
         }
@@ -78,7 +82,8 @@ struct DescriptorReader {
         !text.isEmpty
             && text.utf8.allSatisfy {
                 switch $0 {
-                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"):
+                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
+                    UInt8(ascii: "_"):
                     true
                 default: false
                 }
@@ -89,7 +94,9 @@ struct DescriptorReader {
     private mutating func copy<T>(_ pointer: UnsafeRawPointer, what: String) -> T? {
         let size = Int(pointer.loadUnaligned(as: UInt32.self))
         guard size >= 16, size <= 1 << 16 else {
-            fail("\(what) says that it is \(size) bytes long", fix: "set its first field to sizeof the struct")
+            fail(
+                "\(what) says that it is \(size) bytes long",
+                fix: "set its first field to sizeof the struct")
             return nil
         }
         return DescriptorReader.padded(pointer, size)
@@ -97,7 +104,9 @@ struct DescriptorReader {
 
     /// The first `size` bytes as a `T`, the rest zero.
     private static func padded<T>(_ pointer: UnsafeRawPointer, _ size: Int) -> T {
-        withUnsafeTemporaryAllocation(byteCount: MemoryLayout<T>.size, alignment: MemoryLayout<T>.alignment) {
+        withUnsafeTemporaryAllocation(
+            byteCount: MemoryLayout<T>.size, alignment: MemoryLayout<T>.alignment
+        ) {
             $0.initializeMemory(as: UInt8.self, repeating: 0)
             $0.copyMemory(from: UnsafeRawBufferPointer(start: pointer, count: min(size, $0.count)))
             return $0.load(as: T.self)
@@ -133,10 +142,12 @@ struct DescriptorReader {
     }
 
     private mutating func component(
-        _ pointer: UnsafePointer<keel_component>, _ index: Int, id: String, version: String, api: Int
+        _ pointer: UnsafePointer<keel_component>, _ index: Int, id: String, version: String,
+        api: Int
     ) -> LoadedComponent? {
         let before = errors.count
-        guard let raw: keel_component = copy(UnsafeRawPointer(pointer), what: "component \(index)") else { return nil }
+        guard let raw: keel_component = copy(UnsafeRawPointer(pointer), what: "component \(index)")
+        else { return nil }
         let name = string(raw.name, "the name of component \(index)") ?? ""
         guard DescriptorReader.isName(name) else {
             fail("component \(index) is called \"\(name)\": a name is made of a-z, 0-9 and _")
@@ -160,7 +171,9 @@ struct DescriptorReader {
         if raw.feedback != nil { callbacks.append("feedback") }
         if raw.ask != nil { callbacks.append("ask") }
         if (raw.save != nil) != (raw.load != nil) {
-            fail("\(owner) has only one of save and load", fix: "give both, or none for a stateless component")
+            fail(
+                "\(owner) has only one of save and load",
+                fix: "give both, or none for a stateless component")
         }
         var phases: [Phase] = []
         var rawPhases: [String: keel_phase] = [:]
@@ -169,7 +182,8 @@ struct DescriptorReader {
             if phases.isEmpty {
                 phases = [
                     Phase(
-                        name: "policy", data: data, needs: needs, trains: ["policy"], reduction: reduction,
+                        name: "policy", data: data, needs: needs, trains: ["policy"],
+                        reduction: reduction,
                         flags: flags.intersection(.prepareDataset), hasPrepare: raw.prepare != nil)
                 ]
             }
@@ -178,20 +192,31 @@ struct DescriptorReader {
         let hasMain =
             switch kind {
             case .reward: raw.score != nil
-            case .objective: raw.loss != nil || (!rawPhases.isEmpty && rawPhases.values.allSatisfy { $0.loss != nil })
+            case .objective:
+                raw.loss != nil
+                    || (!rawPhases.isEmpty && rawPhases.values.allSatisfy { $0.loss != nil })
             case .tokenSampler: raw.sample != nil
             case .dataSampler: raw.order != nil
             }
         if !hasMain {
-            let main = [.reward: "score", .objective: "loss", .tokenSampler: "sample", .dataSampler: "order"][kind] ?? ""
+            let main =
+                [
+                    .reward: "score", .objective: "loss", .tokenSampler: "sample",
+                    .dataSampler: "order",
+                ][kind] ?? ""
             fail("\(owner) has no `\(main)` callback")
         }
-        if raw.seq_bytes > 1 << 20 { fail("\(owner) asks for \(raw.seq_bytes) bytes per sequence, more than 1 MiB") }
+        if raw.seq_bytes > 1 << 20 {
+            fail("\(owner) asks for \(raw.seq_bytes) bytes per sequence, more than 1 MiB")
+        }
         let component = Component(
-            kind: kind, name: name, help: string(raw.help, "\(owner): help") ?? "", data: data, needs: needs,
-            gives: strings(raw.gives, "\(owner): gives"), heads: strings(raw.heads, "\(owner): heads"),
+            kind: kind, name: name, help: string(raw.help, "\(owner): help") ?? "", data: data,
+            needs: needs,
+            gives: strings(raw.gives, "\(owner): gives"),
+            heads: strings(raw.heads, "\(owner): heads"),
             reduction: reduction, parameters: parameters, phases: phases, flags: flags,
-            sequenceBytes: Int(raw.seq_bytes), stateVersion: raw.state_version, callbacks: callbacks, pluginID: id,
+            sequenceBytes: Int(raw.seq_bytes), stateVersion: raw.state_version,
+            callbacks: callbacks, pluginID: id,
             pluginVersion: version, api: api, path: path, sha256: sha256)
         return errors.count == before
             ? LoadedComponent(component: component, raw: raw, phases: rawPhases) : nil
@@ -199,13 +224,20 @@ struct DescriptorReader {
 
     private mutating func checkData(_ data: String?, _ owner: String) {
         let known = ["text", "pairs", "ranked", "scored", "unpaired", "rollouts"]
-        guard let data else { return fail("\(owner) names no data kind", fix: "known: \(known.joined(separator: ", "))") }
+        guard let data else {
+            return fail(
+                "\(owner) names no data kind", fix: "known: \(known.joined(separator: ", "))")
+        }
         if !known.contains(data) {
-            fail("\(owner) wants data of kind \"\(data)\"", fix: "known: \(known.joined(separator: ", "))")
+            fail(
+                "\(owner) wants data of kind \"\(data)\"",
+                fix: "known: \(known.joined(separator: ", "))")
         }
     }
 
-    private mutating func reductionName(_ pointer: UnsafePointer<CChar>?, _ owner: String) -> String? {
+    private mutating func reductionName(
+        _ pointer: UnsafePointer<CChar>?, _ owner: String
+    ) -> String? {
         guard let name = string(pointer, "\(owner): reduction") else { return nil }
         if Reduction(rawValue: name) == nil {
             fail(
@@ -230,24 +262,31 @@ struct DescriptorReader {
                 UnsafeRawPointer(start) + index * Int(raw.phase_stride), Int(raw.phase_stride))
             let name = string(item.name, "\(owner): a phase's name") ?? ""
             if !DescriptorReader.isName(name) || rawPhases[name] != nil {
-                fail("\(owner): phase \(index) is called \"\(name)\"; names are unique and made of a-z, 0-9 and _")
+                fail(
+                    "\(owner): phase \(index) is called \"\(name)\"; names are unique and made of a-z, 0-9 and _"
+                )
                 continue
             }
             let epochs = string(item.epochs, "\(owner): epochs")
             let steps = string(item.steps, "\(owner): steps")
             for length in [epochs, steps].compactMap(\.self) where !parameters.contains(length) {
-                fail("\(owner): the length of phase \"\(name)\" is the parameter \"\(length)\", which is not declared")
+                fail(
+                    "\(owner): the length of phase \"\(name)\" is the parameter \"\(length)\", which is not declared"
+                )
             }
-            let data = string(item.data, "\(owner): a phase's data") ?? string(raw.data, "\(owner): data")
+            let data =
+                string(item.data, "\(owner): a phase's data") ?? string(raw.data, "\(owner): data")
             checkData(data, "\(owner), phase \"\(name)\"")
             let trains = strings(item.trains, "\(owner): trains")
             phases.append(
                 Phase(
                     name: name, data: data,
                     needs: item.needs == nil
-                        ? strings(raw.needs, "\(owner): needs") : strings(item.needs, "\(owner): a phase's needs"),
+                        ? strings(raw.needs, "\(owner): needs")
+                        : strings(item.needs, "\(owner): a phase's needs"),
                     trains: trains.isEmpty ? ["policy"] : trains,
-                    reduction: reductionName(item.reduction, owner) ?? reductionName(raw.reduction, owner),
+                    reduction: reductionName(item.reduction, owner)
+                        ?? reductionName(raw.reduction, owner),
                     epochs: epochs, steps: steps, flags: ComponentFlags(rawValue: item.flags),
                     hasPrepare: item.prepare != nil || raw.prepare != nil))
             rawPhases[name] = item
@@ -274,10 +313,13 @@ struct DescriptorReader {
         return out
     }
 
-    private mutating func parameter(_ raw: keel_param, _ index: Int, _ owner: String) -> Parameter? {
+    private mutating func parameter(_ raw: keel_param, _ index: Int, _ owner: String) -> Parameter?
+    {
         let name = string(raw.name, "\(owner): the name of parameter \(index)") ?? ""
         guard DescriptorReader.isName(name) else {
-            fail("\(owner): parameter \(index) is called \"\(name)\": a name is made of a-z, 0-9 and _")
+            fail(
+                "\(owner): parameter \(index) is called \"\(name)\": a name is made of a-z, 0-9 and _"
+            )
             return nil
         }
         let what = "\(owner): parameter \"\(name)\""
@@ -302,7 +344,8 @@ struct DescriptorReader {
         case .bool: fallback = .bool(raw.value != 0)
         case .string, .choice: fallback = .string(text ?? "")
         case .numbers, .json:
-            guard let value = try? JSON.parse(text ?? (kind == .json ? "null" : "[]"), name: what) else {
+            guard let value = try? JSON.parse(text ?? (kind == .json ? "null" : "[]"), name: what)
+            else {
                 fail("\(what): the default `\(text ?? "")` is not JSON")
                 return nil
             }

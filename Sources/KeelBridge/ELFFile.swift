@@ -11,12 +11,16 @@ struct ELFFile {
     init(_ file: MappedFile) throws {
         bytes = file.bytes
         path = file.path
-        guard bytes.count >= 64, bytes[0] == 0x7F, bytes[1] == 0x45, bytes[2] == 0x4C, bytes[3] == 0x46 else {
+        guard bytes.count >= 64, bytes[0] == 0x7F, bytes[1] == 0x45, bytes[2] == 0x4C,
+            bytes[3] == 0x46
+        else {
             throw refuse(
                 "is not a shared library (no ELF header)",
                 fix: "give the .so file that the compiler made; `keel plugin build FILE` makes one")
         }
-        guard bytes[4] == 2, bytes[5] == 1 else { throw refuse("is not a 64-bit little-endian library") }
+        guard bytes[4] == 2, bytes[5] == 1 else {
+            throw refuse("is not a 64-bit little-endian library")
+        }
         let type = load(16, UInt16.self) ?? 0
         let machine = load(18, UInt16.self) ?? 0
         guard machine == ELFFile.thisMachine else {
@@ -45,17 +49,23 @@ struct ELFFile {
                 let link = load(at + 40, UInt32.self)
             else { throw truncated }
             let names = try place(table, UInt64(link) * UInt64(entry))
-            guard let textStart = load(names + 24, UInt64.self), let textSize = load(names + 32, UInt64.self),
+            guard let textStart = load(names + 24, UInt64.self),
+                let textSize = load(names + 32, UInt64.self),
                 let end = Int(exactly: start &+ size), end <= bytes.count, start <= UInt64(end),
-                let textEnd = Int(exactly: textStart &+ textSize), textEnd <= bytes.count, textStart <= UInt64(textEnd)
+                let textEnd = Int(exactly: textStart &+ textSize), textEnd <= bytes.count,
+                textStart <= UInt64(textEnd)
             else { throw truncated }
             for symbolAt in stride(from: Int(start), to: end - 23, by: 24) {
-                guard let name = load(symbolAt, UInt32.self), let section = load(symbolAt + 6, UInt16.self) else {
+                guard let name = load(symbolAt, UInt32.self),
+                    let section = load(symbolAt + 6, UInt16.self)
+                else {
                     throw truncated
                 }
                 let first = Int(textStart) + Int(name)
                 guard section != 0, first + wanted.count < textEnd else { continue }
-                if bytes[first..<first + wanted.count].elementsEqual(wanted), bytes[first + wanted.count] == 0 {
+                if bytes[first..<first + wanted.count].elementsEqual(wanted),
+                    bytes[first + wanted.count] == 0
+                {
                     return true
                 }
             }
@@ -75,7 +85,9 @@ struct ELFFile {
         return T(littleEndian: bytes.loadUnaligned(fromByteOffset: at, as: T.self))
     }
 
-    private var truncated: KeelError { refuse("is damaged: a table of it lies outside of the file") }
+    private var truncated: KeelError {
+        refuse("is damaged: a table of it lies outside of the file")
+    }
 
     private func refuse(_ what: String, fix: String? = nil) -> KeelError {
         KeelError("plugin", "\(Files.name(path)) \(what)", at: path, fix: fix, code: .unavailable)
@@ -83,9 +95,9 @@ struct ELFFile {
 
     private static var thisMachine: UInt16 {
         #if arch(arm64)
-        183
+            183
         #else
-        62
+            62
         #endif
     }
 

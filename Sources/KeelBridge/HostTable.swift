@@ -12,7 +12,9 @@ private func text(_ pointer: UnsafePointer<CChar>?, limit: Int = 1 << 12) -> Str
     return String(decoding: bytes, as: UTF8.self)
 }
 
-/// The functions that plugins call, as `keel.h` lists them. One table for the whole process.
+/// The functions that plugins call, as `keel.h` lists them.
+///
+/// One table for the whole process.
 package enum HostTable {
     /// The minor version of the contract that this host offers.
     package static let minor = 0
@@ -50,11 +52,15 @@ package enum HostTable {
             call.instance.log(level: Int(level), text(what))
         }
         host.metric = { c, name, value, how in
-            guard let call = Call.of(c), let how = MetricSums.How(rawValue: Int(how)) else { return }
+            guard let call = Call.of(c), let how = MetricSums.How(rawValue: Int(how)) else {
+                return
+            }
             call.metrics.add(text(name), value, how)
         }
         host.metric_t = { c, name, tensor, how in
-            guard let call = Call.of(c), let how = MetricSums.How(rawValue: Int(how)) else { return }
+            guard let call = Call.of(c), let how = MetricSums.How(rawValue: Int(how)) else {
+                return
+            }
             let name = text(name)
             call.attempt(()) { () throws(CallFailure) in try call.addMetric(name, tensor.id, how) }
         }
@@ -64,17 +70,23 @@ package enum HostTable {
     private static func parameters(_ host: inout keel_host) {
         host.num = { c, name in
             guard let call = Call.of(c) else { return 0 }
-            return call.attempt(0) { () throws(CallFailure) in try call.instance.parameters.number(text(name)) }
+            return call.attempt(0) { () throws(CallFailure) in
+                try call.instance.parameters.number(text(name))
+            }
         }
         host.str = { c, name in
             let empty = keel_str(p: nil, n: 0)
             guard let call = Call.of(c) else { return empty }
-            return call.attempt(empty) { () throws(CallFailure) in try call.instance.parameters.string(text(name)) }
+            return call.attempt(empty) { () throws(CallFailure) in
+                try call.instance.parameters.string(text(name))
+            }
         }
         host.json = { c, name in
             let empty = keel_str(p: nil, n: 0)
             guard let call = Call.of(c) else { return empty }
-            return call.attempt(empty) { () throws(CallFailure) in try call.instance.parameters.json(text(name)) }
+            return call.attempt(empty) { () throws(CallFailure) in
+                try call.instance.parameters.json(text(name))
+            }
         }
         host.list = { c, name, n in
             n?.pointee = 0
@@ -95,18 +107,22 @@ package enum HostTable {
         host.text = { c, column, row in
             let absent = keel_str(p: nil, n: 0)
             guard let call = Call.of(c) else { return absent }
-            return call.attempt(absent) { () throws(CallFailure) in try call.text(text(column), row) }
+            return call.attempt(absent) { () throws(CallFailure) in try call.text(text(column), row)
+            }
         }
         host.field = { c, row, pointer in
             let absent = keel_str(p: nil, n: 0)
             guard let call = Call.of(c) else { return absent }
-            return call.attempt(absent) { () throws(CallFailure) in try call.field(row, text(pointer)) }
+            return call.attempt(absent) { () throws(CallFailure) in
+                try call.field(row, text(pointer))
+            }
         }
         host.tokens = { c, row, prompt, total in
             prompt?.pointee = 0
             total?.pointee = 0
             guard let call = Call.of(c) else { return nil }
-            let found: (UnsafePointer<Int32>, prompt: Int, total: Int)? = call.attempt(nil) { () throws(CallFailure) in
+            let found: (UnsafePointer<Int32>, prompt: Int, total: Int)? = call.attempt(nil) {
+                () throws(CallFailure) in
                 try call.tokens(row)
             }
             prompt?.pointee = found?.prompt ?? 0
@@ -145,7 +161,9 @@ package enum HostTable {
         host.put = { c, name, array in
             guard let call = Call.of(c) else { return invalid }
             return call.status { () throws(CallFailure) in
-                guard let array else { throw CallFailure(.invalid, "puts \"\(text(name))\" without an array") }
+                guard let array else {
+                    throw CallFailure(.invalid, "puts \"\(text(name))\" without an array")
+                }
                 try call.put(text(name), array.pointee)
             }
         }
@@ -154,12 +172,15 @@ package enum HostTable {
             return call.status { () throws(CallFailure) in
                 try call.require(.ask, for: "`put_text`")
                 guard text(column) == "ask" else {
-                    throw CallFailure(.invalid, "puts the text column \"\(text(column))\"; `ask` gives \"ask\"")
+                    throw CallFailure(
+                        .invalid, "puts the text column \"\(text(column))\"; `ask` gives \"ask\"")
                 }
                 guard row < call.asked.count else {
-                    throw CallFailure(.invalid, "puts text for row \(row) of a batch of \(call.asked.count)")
+                    throw CallFailure(
+                        .invalid, "puts text for row \(row) of a batch of \(call.asked.count)")
                 }
-                call.asked[row] = Array(UnsafeRawBufferPointer(start: start, count: start == nil ? 0 : count))
+                call.asked[row] = Array(
+                    UnsafeRawBufferPointer(start: start, count: start == nil ? 0 : count))
             }
         }
         host.write = { c, start, count in
@@ -167,7 +188,9 @@ package enum HostTable {
             return call.status { () throws(CallFailure) in
                 try call.require(.save, for: "`write`")
                 guard let start else {
-                    guard count == 0 else { throw CallFailure(.invalid, "writes \(count) bytes from nowhere") }
+                    guard count == 0 else {
+                        throw CallFailure(.invalid, "writes \(count) bytes from nowhere")
+                    }
                     return
                 }
                 call.written.append(contentsOf: UnsafeRawBufferPointer(start: start, count: count))
@@ -190,8 +213,10 @@ package enum HostTable {
         host.op = { c, code, inputs, n, constants, nk in
             guard let call = Call.of(c) else { return keel_t(id: 0) }
             return call.tensor { () throws(CallFailure) in
-                guard n <= 4096, nk <= 4096, n == 0 || inputs != nil, nk == 0 || constants != nil else {
-                    throw CallFailure(.invalid, "operation \(code) with \(n) inputs and \(nk) constants")
+                guard n <= 4096, nk <= 4096, n == 0 || inputs != nil, nk == 0 || constants != nil
+                else {
+                    throw CallFailure(
+                        .invalid, "operation \(code) with \(n) inputs and \(nk) constants")
                 }
                 return try call.apply(
                     code, inputs: UnsafeBufferPointer(start: inputs, count: n).map(\.id),
@@ -201,9 +226,13 @@ package enum HostTable {
         host.op_supported = { _, code in TensorOps.table[code] == nil ? 0 : 1 }
         host.shape = { c, tensor, lengths, capacity in
             guard let call = Call.of(c), !call.hasFailed else { return -1 }
-            let shape: [Int]? = call.attempt(nil) { () throws(CallFailure) in try call.shape(tensor.id) }
+            let shape: [Int]? = call.attempt(nil) { () throws(CallFailure) in
+                try call.shape(tensor.id)
+            }
             guard let shape else { return -1 }
-            for (axis, length) in shape.prefix(capacity).enumerated() { lengths?[axis] = Int64(length) }
+            for (axis, length) in shape.prefix(capacity).enumerated() {
+                lengths?[axis] = Int64(length)
+            }
             return Int32(shape.count)
         }
         host.read = { c, tensor, out in
@@ -217,7 +246,9 @@ package enum HostTable {
         host.grad = { c, column, array in
             guard let call = Call.of(c) else { return invalid }
             return call.status { () throws(CallFailure) in
-                guard let array else { throw CallFailure(.invalid, "gives a gradient without an array") }
+                guard let array else {
+                    throw CallFailure(.invalid, "gives a gradient without an array")
+                }
                 try call.giveGradient(text(column), array.pointee)
             }
         }

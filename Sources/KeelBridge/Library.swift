@@ -2,7 +2,9 @@ import CKeel
 import Glibc
 import KeelCore
 
-/// Opens plugin files. A file that was opened stays until the process ends.
+/// Opens plugin files.
+///
+/// A file that was opened stays until the process ends.
 enum Library {
     static let entrySymbol = "keel_plugin_v1"
 
@@ -17,7 +19,8 @@ enum Library {
         guard let handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) else {
             throw KeelError(
                 "plugin", "cannot load \(Files.name(path)): \(loaderText())", at: path,
-                fix: "link what it needs into it, or install it; `ldd \(path)` shows what is missing",
+                fix:
+                    "link what it needs into it, or install it; `ldd \(path)` shows what is missing",
                 code: .unavailable)
         }
         guard let symbol = dlsym(handle, entrySymbol) else { throw noEntry(path) }
@@ -25,7 +28,8 @@ enum Library {
         let entry = unsafeBitCast(symbol, to: Entry.self)
         guard let plugin = entry() else {
             throw KeelError(
-                "plugin", "\(entrySymbol) of \(Files.name(path)) returned nothing", at: path, code: .unavailable)
+                "plugin", "\(entrySymbol) of \(Files.name(path)) returned nothing", at: path,
+                code: .unavailable)
         }
         var reader = DescriptorReader(path: path, sha256: hash)
         return try reader.read(plugin)
@@ -37,11 +41,13 @@ enum Library {
     static func check(_ path: String) throws -> String {
         guard Files.exists(path) else {
             throw KeelError(
-                "plugin", "no such plugin file", at: path, fix: "check the path, or name a plugin of `keel plugin list`",
+                "plugin", "no such plugin file", at: path,
+                fix: "check the path, or name a plugin of `keel plugin list`",
                 code: .unavailable)
         }
         guard Files.isRegular(path) else {
-            throw KeelError("plugin", "\(Files.name(path)) is not a regular file", at: path, code: .unavailable)
+            throw KeelError(
+                "plugin", "\(Files.name(path)) is not a regular file", at: path, code: .unavailable)
         }
         let file = try MappedFile(path)
         guard try ELFFile(file).exports(entrySymbol) ?? true else { throw noEntry(path) }
@@ -50,8 +56,10 @@ enum Library {
 
     private static func noEntry(_ path: String) -> KeelError {
         KeelError(
-            "plugin", "\(Files.name(path)) is not a Keel plugin: it does not export \(entrySymbol)", at: path,
-            fix: "end the file with KEEL_PLUGIN(...) in C, or a public @c(\(entrySymbol)) function in Swift",
+            "plugin", "\(Files.name(path)) is not a Keel plugin: it does not export \(entrySymbol)",
+            at: path,
+            fix:
+                "end the file with KEEL_PLUGIN(...) in C, or a public @c(\(entrySymbol)) function in Swift",
             code: .unavailable)
     }
 

@@ -12,7 +12,8 @@ struct LossReducer {
     private let shape: [Int]
 
     init(
-        _ call: Call, _ entry: TensorTable.Entry, reduction: Reduction, constant: Double, denominator: Denominator?
+        _ call: Call, _ entry: TensorTable.Entry, reduction: Reduction, constant: Double,
+        denominator: Denominator?
     ) throws(CallFailure) {
         let rows = call.batch.rows
         live = call.liveRows()
@@ -24,7 +25,9 @@ struct LossReducer {
         let own = Reduction.denominator(of: call.batch)
         let whole = denominator ?? own
         guard constant > 0 else {
-            throw CallFailure(.invalid, "the reduction \"constant\" needs a positive denominator, not \(constant)")
+            throw CallFailure(
+                .invalid, "the reduction \"constant\" needs a positive denominator, not \(constant)"
+            )
         }
         switch shape.count {
         case 1 where shape[0] == rows:
@@ -68,7 +71,9 @@ struct LossReducer {
         default:
             let groups = flags.contains(.coupled) ? ", [\(live.groups.count)] (groups)" : ""
             throw CallFailure(
-                .invalid, "the loss has shape \(shape); with \(rows) rows it may be [\(rows)], [\(rows),T]\(groups) or []")
+                .invalid,
+                "the loss has shape \(shape); with \(rows) rows it may be [\(rows)], [\(rows),T]\(groups) or []"
+            )
         }
     }
 
@@ -80,7 +85,9 @@ struct LossReducer {
         let mask = batch.columns[ColumnNames.split(name).prefix + "mask"]
         let marks = mask.flatMap { $0.shape == gradient.shape ? $0.values : nil }
         for cell in cells.indices {
-            if !live.isLive[cell / width] || marks.map({ $0[cell] == 0 }) ?? false { cells[cell] = 0 }
+            if !live.isLive[cell / width] || marks.map({ $0[cell] == 0 }) ?? false {
+                cells[cell] = 0
+            }
         }
         return Column(shape: gradient.shape, cells)
     }
@@ -95,7 +102,8 @@ struct LossReducer {
         let width = cells.count / batch.rows
         for cell in cells.indices { cells[cell] *= rowFactor(cell / width) }
         if batch.columns[name] != nil { return [(name, Column(shape: gradient.shape, cells))] }
-        guard let rule = ColumnNames.derivation(of: name), let mask = batch.columns[rule.mask], mask.shape.count == 2
+        guard let rule = ColumnNames.derivation(of: name), let mask = batch.columns[rule.mask],
+            mask.shape.count == 2
         else { throw CallFailure(.missing, "the column \"\(name)\" is not there") }
         let marks = mask.values
         let time = mask.shape[1]
@@ -103,12 +111,16 @@ struct LossReducer {
         for row in 0..<batch.rows {
             let range = row * time..<(row + 1) * time
             let count = Double(range.lazy.filter { marks[$0] != 0 }.count)
-            for cell in range where marks[cell] != 0 { spread[cell] = rule.isMean ? cells[row] / count : cells[row] }
+            for cell in range where marks[cell] != 0 {
+                spread[cell] = rule.isMean ? cells[row] / count : cells[row]
+            }
         }
         return [(rule.source, Column(shape: mask.shape, spread))]
     }
 
-    /// The gradient of `loss` by a row's sum of losses. A loss per token has one weight for all tokens of a row.
+    /// The gradient of `loss` by a row's sum of losses.
+    ///
+    /// A loss per token has one weight for all tokens of a row.
     private func rowFactor(_ row: Int) -> Double {
         switch shape.count {
         case 0: return seed[0]

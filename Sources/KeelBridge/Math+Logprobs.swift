@@ -9,7 +9,9 @@ extension Math {
         "kl_controller": klController, "token_rewards": tokenRewards,
     ]
 
-    private static let estimators: KeyValuePairs<String, Int32> = ["k1": 1, "k2": 2, "k3": 3, "abs": 4]
+    private static let estimators: KeyValuePairs<String, Int32> = [
+        "k1": 1, "k2": 2, "k3": 3, "abs": 4,
+    ]
 
     /// log softmax of position t at label t + 1; labels of -100 are not trained.
     private static func tokenLogprobs(_ q: Request) throws -> JSONObject {
@@ -17,7 +19,9 @@ extension Math {
         let (rows, length, vocabulary) = (logits.shape[0], logits.shape[1], logits.shape[2])
         let labels = try q.ids("labels", count: rows * length)
         let isMean = try q.choice("of", ["sum": false, "mean": true], default: "sum")
-        let weights = q.has("weights") ? try q.array("weights", like: [rows]) : [Double](repeating: 1, count: rows)
+        let weights =
+            q.has("weights")
+            ? try q.array("weights", like: [rows]) : [Double](repeating: 1, count: rows)
         guard length >= 1, vocabulary >= 1 else { throw q.fail("\"logits\" is empty") }
         let width = length - 1
         var targets: [Int32] = []
@@ -33,18 +37,25 @@ extension Math {
             }
         }
         let tape = Tape()
-        let leaf = tape.leaf(Tensor(logits.values, shape: logits.shape, dtype: q.dtype, device: q.device))
+        let leaf = tape.leaf(
+            Tensor(logits.values, shape: logits.shape, dtype: q.dtype, device: q.device))
         let ids = Tensor(targets, shape: [rows, width, 1], device: q.device)
         let marks = Tensor(mask, shape: [rows, width], dtype: q.dtype, device: q.device)
-        let logprobs = leaf.slice(axis: 1, 0, width).logSoftmax().gather(ids).reshaped([rows, width])
-        let perRow = isMean ? logprobs.mean(axis: 1, mask: marks) : logprobs.sum(axis: 1, mask: marks)
+        let logprobs = leaf.slice(axis: 1, 0, width).logSoftmax().gather(ids).reshaped([
+            rows, width,
+        ])
+        let perRow =
+            isMean ? logprobs.mean(axis: 1, mask: marks) : logprobs.sum(axis: 1, mask: marks)
         let sums = isMean ? logprobs.sum(axis: 1, mask: marks) : perRow
         let means = isMean ? perRow : logprobs.mean(axis: 1, mask: marks)
-        tape.backward(perRow, seed: Tensor(weights, shape: [rows], dtype: q.dtype, device: q.device))
+        tape.backward(
+            perRow, seed: Tensor(weights, shape: [rows], dtype: q.dtype, device: q.device))
         let cells = logprobs.doubles()
-        let gradient = tape.gradient(of: leaf)?.doubles() ?? [Double](repeating: 0, count: logits.count)
+        let gradient =
+            tape.gradient(of: leaf)?.doubles() ?? [Double](repeating: 0, count: logits.count)
         return [
-            "logprobs": q.answer([rows, width], cells.indices.map { mask[$0] != 0 ? cells[$0] : 0 }),
+            "logprobs": q.answer(
+                [rows, width], cells.indices.map { mask[$0] != 0 ? cells[$0] : 0 }),
             "seq_logprobs": q.answer(sums.doubles()),
             "mean_logprobs": q.answer(means.doubles()),
             "grads": .object(["logits": q.answer(logits.shape, gradient)]),
@@ -63,7 +74,9 @@ extension Math {
             "grads": .object([
                 "logprobs": q.answer(
                     logprobs.shape,
-                    values.indices.map { mask[$0] != 0 ? keel_math_kl_grad(estimator, values[$0], ref[$0]) : 0 })
+                    values.indices.map {
+                        mask[$0] != 0 ? keel_math_kl_grad(estimator, values[$0], ref[$0]) : 0
+                    })
             ]),
         ]
     }
@@ -71,7 +84,9 @@ extension Math {
     /// KL(p, q) over the last axis, from logits.
     private static func klFull(_ q: Request) throws -> JSONObject {
         let first = try q.array("logits_p")
-        guard first.shape.count >= 1, let width = first.shape.last, width > 0 else { throw q.fail("\"logits_p\" is empty") }
+        guard first.shape.count >= 1, let width = first.shape.last, width > 0 else {
+            throw q.fail("\"logits_p\" is empty")
+        }
         let a = first.values
         let b = try q.array("logits_q", like: first.shape)
         let rows = a.count / width
@@ -89,8 +104,12 @@ extension Math {
 
     private static func klController(_ q: Request) throws -> JSONObject {
         let observed = try q.array("observed_kl", rank: 1).values
-        let counts = q.has("n") ? try q.array("n", like: [observed.count]) : [Double](repeating: 1, count: observed.count)
-        let isAdaptive = try q.choice("kind", ["adaptive": true, "ppo2017": false], default: "adaptive")
+        let counts =
+            q.has("n")
+            ? try q.array("n", like: [observed.count])
+            : [Double](repeating: 1, count: observed.count)
+        let isAdaptive = try q.choice(
+            "kind", ["adaptive": true, "ppo2017": false], default: "adaptive")
         let target = try q.number("target")
         let horizon = isAdaptive ? try q.number("horizon") : 0
         var coefficients = [try q.number("init")]
@@ -98,7 +117,8 @@ extension Math {
             let last = coefficients[coefficients.count - 1]
             coefficients.append(
                 isAdaptive
-                    ? keel_math_kl_adaptive(last, kl, target, horizon, n) : keel_math_kl_ppo2017(last, kl, target))
+                    ? keel_math_kl_adaptive(last, kl, target, horizon, n)
+                    : keel_math_kl_ppo2017(last, kl, target))
         }
         return ["kl_coef": q.answer(coefficients)]
     }

@@ -20,8 +20,11 @@ extension Math {
         var state = try (0..<rows).map { row in
             Row(
                 logits: Array(logits.values[row * vocabulary..<(row + 1) * vocabulary]),
-                context: row < contexts.count ? try Arrays.cells(contexts[row], name: "context").values.map { Int32($0) } : [],
-                order: [Int32](repeating: 0, count: vocabulary), p: [Double](repeating: 0, count: 2 * vocabulary))
+                context: row < contexts.count
+                    ? try Arrays.cells(contexts[row], name: "context").values.map { Int32($0) }
+                    : [],
+                order: [Int32](repeating: 0, count: vocabulary),
+                p: [Double](repeating: 0, count: 2 * vocabulary))
         }
         var stages = JSONObject()
         func stage(_ name: String, _ filter: (inout Row, Double) throws -> Void) throws {
@@ -31,16 +34,19 @@ extension Math {
             stages.append(name, q.answer(logits.shape, state.flatMap(\.logits)))
         }
         try stage("repetition_penalty") {
-            keel_math_repetition_penalty(&$0.logits, vocabulary, $0.context, $0.context.count, $1, &$0.order)
+            keel_math_repetition_penalty(
+                &$0.logits, vocabulary, $0.context, $0.context.count, $1, &$0.order)
         }
         try stage("no_repeat_ngram_size") {
-            keel_math_no_repeat_ngram(&$0.logits, vocabulary, $0.context, $0.context.count, try q.count($1))
+            keel_math_no_repeat_ngram(
+                &$0.logits, vocabulary, $0.context, $0.context.count, try q.count($1))
         }
         try stage("min_new_tokens") {
             let prompt = try q.count(try q.number("prompt_length", 0))
             let eos = try q.number("eos_token_id")
             keel_math_min_new_tokens(
-                &$0.logits, vocabulary, max(0, $0.context.count - prompt), try q.count($1), Int64(eos))
+                &$0.logits, vocabulary, max(0, $0.context.count - prompt), try q.count($1),
+                Int64(eos))
         }
         try stage("temperature") {
             guard $1 > 0 else { throw q.fail("\"temperature\" must be positive") }
@@ -65,7 +71,9 @@ extension Math {
 extension Math.Request {
     /// A count given as a number.
     fileprivate func count(_ value: Double) throws -> Int {
-        guard let whole = Int(exactly: value), whole >= 0 else { throw fail("\(value) is no count") }
+        guard let whole = Int(exactly: value), whole >= 0 else {
+            throw fail("\(value) is no count")
+        }
         return whole
     }
 }

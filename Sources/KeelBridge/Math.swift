@@ -15,12 +15,17 @@ package enum Math {
         func has(_ name: String) -> Bool { object[name].map { !$0.isNull } ?? false }
 
         func array(_ name: String, rank: Int? = nil) throws -> Column {
-            guard let json = object[name], !json.isNull else { throw fail("\"\(name)\" is missing") }
+            guard let json = object[name], !json.isNull else {
+                throw fail("\"\(name)\" is missing")
+            }
             let (shape, values) = try Arrays.cells(json, name: name)
             if let rank, shape.count != rank {
                 // Nested lists cannot show the lengths behind an empty axis.
-                guard values.isEmpty else { throw fail("\"\(name)\" has shape \(shape), needs \(rank) axes") }
-                return Column(shape: shape + [Int](repeating: 0, count: max(0, rank - shape.count)), values)
+                guard values.isEmpty else {
+                    throw fail("\"\(name)\" has shape \(shape), needs \(rank) axes")
+                }
+                return Column(
+                    shape: shape + [Int](repeating: 0, count: max(0, rank - shape.count)), values)
             }
             return Column(shape: shape, dtype == .f32 ? values.map { Double(Float($0)) } : values)
         }
@@ -39,7 +44,9 @@ package enum Math {
                 throw fail("\"\(name)\" has \(column.count) cells, needs \(count ?? 0)")
             }
             return try column.values.map {
-                guard let whole = Int32(exactly: $0) else { throw fail("\"\(name)\" holds \($0), not an integer") }
+                guard let whole = Int32(exactly: $0) else {
+                    throw fail("\"\(name)\" holds \($0), not an integer")
+                }
                 return whole
             }
         }
@@ -50,16 +57,26 @@ package enum Math {
                 return fallback
             }
             if let flag = json.bool { return flag ? 1 : 0 }
-            guard let value = json.number else { throw fail("\"\(name)\" must be a number, not \(json.kind)") }
+            guard let value = json.number else {
+                throw fail("\"\(name)\" must be a number, not \(json.kind)")
+            }
             return value
         }
 
-        func flag(_ name: String, _ fallback: Bool) throws -> Bool { try number(name, fallback ? 1 : 0) != 0 }
+        func flag(_ name: String, _ fallback: Bool) throws -> Bool {
+            try number(name, fallback ? 1 : 0) != 0
+        }
 
-        func choice<T>(_ name: String, _ known: KeyValuePairs<String, T>, default fallback: String? = nil) throws -> T {
-            guard let text = object[name]?.string ?? fallback else { throw fail("\"\(name)\" is missing") }
+        func choice<T>(
+            _ name: String, _ known: KeyValuePairs<String, T>, default fallback: String? = nil
+        ) throws -> T {
+            guard let text = object[name]?.string ?? fallback else {
+                throw fail("\"\(name)\" is missing")
+            }
             guard let found = known.first(where: { $0.key == text }) else {
-                throw fail("\"\(name)\" is \"\(text)\"; known: \(known.map(\.key).joined(separator: ", "))")
+                throw fail(
+                    "\"\(name)\" is \"\(text)\"; known: \(known.map(\.key).joined(separator: ", "))"
+                )
             }
             return found.value
         }
@@ -75,8 +92,10 @@ package enum Math {
     typealias Function = @Sendable (Request) throws -> JSONObject
 
     /// Every function by its name.
-    static let table: [String: Function] = logprobFunctions.merging(advantageFunctions) { first, _ in first }
-        .merging(samplerFunctions) { first, _ in first }
+    static let table: [String: Function] = logprobFunctions.merging(advantageFunctions) {
+        first, _ in first
+    }
+    .merging(samplerFunctions) { first, _ in first }
 
     /// The names, sorted.
     package static var names: [String] { table.keys.sorted() }
@@ -84,13 +103,16 @@ package enum Math {
     /// Answers one question.
     ///
     /// - Throws: `KeelError` (usage) for an unknown name, (badData) for arrays that do not fit.
-    package static func answer(_ name: String, _ request: JSON, precision: ObjectiveInstance.Precision, device: Device) throws -> JSON {
+    package static func answer(
+        _ name: String, _ request: JSON, precision: ObjectiveInstance.Precision, device: Device
+    ) throws -> JSON {
         let function = try function(name)
         guard let object = request.object else {
             throw KeelError("math", "a question is an object, not \(request.kind)", code: .badData)
         }
         return .object(
-            try function(Request(object: object, dtype: precision == .f32 ? .f32 : .f64, device: device)))
+            try function(
+                Request(object: object, dtype: precision == .f32 ? .f32 : .f64, device: device)))
     }
 
     /// - Throws: `KeelError` (usage) with the nearest name.

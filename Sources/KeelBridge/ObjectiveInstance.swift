@@ -26,12 +26,15 @@ package final class ObjectiveInstance {
     ///   - device: where the small tensors of the formulas live.
     ///   - precision: f32 in training, f64 for checks.
     package init(
-        _ component: Component, catalog: PluginCatalog, parameters: ParameterValues, name: String? = nil,
-        seed: UInt64 = 0, device: Device, precision: Precision = .f32, context: CallContext = CallContext()
+        _ component: Component, catalog: PluginCatalog, parameters: ParameterValues,
+        name: String? = nil,
+        seed: UInt64 = 0, device: Device, precision: Precision = .f32,
+        context: CallContext = CallContext()
     ) throws {
         precondition(component.kind == .objective, "\(component.title) is no objective")
         instance = try Instance(
-            component, catalog: catalog, parameters: parameters, name: name, seed: seed, context: context)
+            component, catalog: catalog, parameters: parameters, name: name, seed: seed,
+            context: context)
         dtype = precision == .f64 ? .f64 : .f32
         self.device = device
     }
@@ -76,12 +79,17 @@ package final class ObjectiveInstance {
     @discardableResult
     package func prepare(_ batch: inout ColumnBatch, context: CallContext) throws -> MetricSums {
         try checkPhase(context.phase)
-        guard let prepare = instance.rawPhases[context.phase]?.prepare ?? instance.raw.prepare else { return MetricSums() }
+        guard let prepare = instance.rawPhases[context.phase]?.prepare ?? instance.raw.prepare
+        else { return MetricSums() }
         let call = Call(instance, .prepare, batch: batch, context: context)
         try call.finish(prepare(instance.own, call.pointer))
         if call.given.contains("weight"), let weight = call.batch.columns["weight"] {
             guard weight.shape == [batch.rows], weight.values.allSatisfy(\.isFinite) else {
-                throw call.error(CallFailure(.invalid, "gives \(weight.described("weight")) with a shape or number that cannot weigh rows"))
+                throw call.error(
+                    CallFailure(
+                        .invalid,
+                        "gives \(weight.described("weight")) with a shape or number that cannot weigh rows"
+                    ))
             }
         }
         for name in call.given { batch.columns[name] = call.batch.columns[name] }
@@ -105,13 +113,17 @@ package final class ObjectiveInstance {
     ) throws -> Evaluation {
         try checkPhase(context.phase)
         guard let loss = instance.rawPhases[context.phase]?.loss ?? instance.raw.loss else {
-            throw KeelError("plugin", "\(instance.title) has no loss in phase \(context.phase)", at: component.path)
+            throw KeelError(
+                "plugin", "\(instance.title) has no loss in phase \(context.phase)",
+                at: component.path)
         }
         let call = Call(instance, .loss, batch: batch, context: context)
         call.tensors = TensorTable(device: device, dtype: dtype)
         let handle = loss(instance.own, call.pointer)
         try call.finish()
-        guard let table = call.tensors else { preconditionFailure("the tensors of a loss are gone") }
+        guard let table = call.tensors else {
+            preconditionFailure("the tensors of a loss are gone")
+        }
         do {
             let entry = try table.find(handle.id)
             let reducer = try LossReducer(
@@ -133,19 +145,29 @@ package final class ObjectiveInstance {
         if component.flags.contains(.explicitGradient) {
             for (name, gradient) in table.explicit {
                 for (column, cells) in try reducer.spread(gradient, of: name, in: call.batch) {
-                    out[column] = out[column].map { Column(shape: $0.shape, zip($0.values, cells.values).map(+)) } ?? cells
+                    out[column] =
+                        out[column].map {
+                            Column(shape: $0.shape, zip($0.values, cells.values).map(+))
+                        } ?? cells
                 }
             }
         } else {
             if loss.isTracked {
-                table.tape.backward(loss, seed: Tensor(reducer.seed, shape: loss.shape, dtype: loss.dtype, device: device))
+                table.tape.backward(
+                    loss,
+                    seed: Tensor(reducer.seed, shape: loss.shape, dtype: loss.dtype, device: device)
+                )
             }
             for (name, leaf) in table.leaves {
-                let cells = table.tape.gradient(of: leaf)?.doubles() ?? [Double](repeating: 0, count: leaf.count)
+                let cells =
+                    table.tape.gradient(of: leaf)?.doubles()
+                    ?? [Double](repeating: 0, count: leaf.count)
                 out[name] = Column(shape: leaf.shape, cells)
             }
         }
-        for (name, column) in out { out[name] = reducer.silenced(column, name: name, in: call.batch) }
+        for (name, column) in out {
+            out[name] = reducer.silenced(column, name: name, in: call.batch)
+        }
         return out
     }
 }

@@ -30,7 +30,7 @@ package struct Parameter: Sendable, Equatable {
     package var choices: [String]
     package var help: String
 
-    /// "0.1 ... 5", "a | b", or nil: what is allowed.
+    /// What is allowed, as a range or as choices; nil when everything is.
     package var allowed: String? {
         if kind == .choice { return choices.joined(separator: " | ") }
         guard let range else { return nil }
@@ -59,7 +59,8 @@ package struct Parameter: Sendable, Equatable {
                 "is \(Parameter.text(number)), which is out of range",
                 fix: "allowed: \(allowed ?? ""), default \(fallback.text())")
         }
-        let wrongType = refuse("must be \(kind.expected), not \(value.kind)", fix: "default: \(fallback.text())")
+        let wrongType = refuse(
+            "must be \(kind.expected), not \(value.kind)", fix: "default: \(fallback.text())")
         switch kind {
         case .number:
             guard let number = value.number else { throw wrongType }
@@ -80,7 +81,9 @@ package struct Parameter: Sendable, Equatable {
             guard let text = value.string else { throw wrongType }
             guard choices.contains(text) else {
                 let near = nearest(text, among: choices).map { "did you mean \"\($0)\"? " } ?? ""
-                throw refuse("is \"\(text)\", which is no choice", fix: near + "choices: \(choices.joined(separator: ", "))")
+                throw refuse(
+                    "is \"\(text)\", which is no choice",
+                    fix: near + "choices: \(choices.joined(separator: ", "))")
             }
             return value
         case .numbers:
@@ -98,7 +101,8 @@ package struct Parameter: Sendable, Equatable {
 
     package var json: JSON {
         var object: JSONObject = [
-            "name": .string(name), "type": .string(kind.rawValue), "default": fallback, "help": .string(help),
+            "name": .string(name), "type": .string(kind.rawValue), "default": fallback,
+            "help": .string(help),
         ]
         if let range {
             object["min"] = .double(range.lowerBound)
@@ -109,7 +113,8 @@ package struct Parameter: Sendable, Equatable {
     }
 
     init(
-        name: String, kind: Kind, fallback: JSON, range: ClosedRange<Double>?, choices: [String], help: String
+        name: String, kind: Kind, fallback: JSON, range: ClosedRange<Double>?, choices: [String],
+        help: String
     ) {
         self.name = name
         self.kind = kind
@@ -125,9 +130,12 @@ package struct Parameter: Sendable, Equatable {
         else { return nil }
         if kind == .number, let number = fallback.number { fallback = .double(number) }
         var range: ClosedRange<Double>?
-        if let low = json["min"]?.number, let high = json["max"]?.number, low <= high { range = low...high }
+        if let low = json["min"]?.number, let high = json["max"]?.number, low <= high {
+            range = low...high
+        }
         self.init(
-            name: name, kind: kind, fallback: fallback, range: range, choices: json["choices"].strings, help: help)
+            name: name, kind: kind, fallback: fallback, range: range,
+            choices: json["choices"].strings, help: help)
     }
 }
 
@@ -168,7 +176,9 @@ extension Component {
             let near = nearest(key, among: names).map { "did you mean \"\($0)\"? " } ?? ""
             let known = names.isEmpty ? "it takes none" : "known: \(names.joined(separator: ", "))"
             errors.append(
-                KeelError("plugin", "\(title) has no parameter \"\(key)\"", at: placeOf(key), fix: near + known))
+                KeelError(
+                    "plugin", "\(title) has no parameter \"\(key)\"", at: placeOf(key),
+                    fix: near + known))
         }
         var values = JSONObject()
         for parameter in parameters {

@@ -19,7 +19,8 @@ final class LentMemory: @unchecked Sendable {
 
     /// A copy of the elements.
     func copy<T: BitwiseCopyable>(_ values: [T]) -> UnsafeMutablePointer<T> {
-        let start = bytes(values.count * MemoryLayout<T>.stride).bindMemory(to: T.self, capacity: max(values.count, 1))
+        let start = bytes(values.count * MemoryLayout<T>.stride).bindMemory(
+            to: T.self, capacity: max(values.count, 1))
         values.withUnsafeBufferPointer { source in
             if let base = source.baseAddress { start.update(from: base, count: values.count) }
         }
@@ -35,17 +36,21 @@ final class LentMemory: @unchecked Sendable {
             at += 1
         }
         start[at] = 0
-        return keel_str(p: UnsafeRawPointer(start).assumingMemoryBound(to: CChar.self), n: text.count)
+        return keel_str(
+            p: UnsafeRawPointer(start).assumingMemoryBound(to: CChar.self), n: text.count)
     }
 
-    /// A row-major array in the contract's layout. `data` must live as long as this memory.
+    /// A row-major array in the contract's layout.
+    ///
+    /// `data` must live as long as this memory.
     func array(_ data: UnsafeMutableRawPointer, shape: [Int], code: Int, bits: Int) -> keel_array {
         var strides = [Int64](repeating: 1, count: shape.count)
         for axis in stride(from: shape.count - 2, through: 0, by: -1) {
             strides[axis] = strides[axis + 1] * Int64(shape[axis + 1])
         }
         return keel_array(
-            data: data, device_type: 1, device_id: 0, ndim: Int32(shape.count), code: UInt8(code), bits: UInt8(bits),
+            data: data, device_type: 1, device_id: 0, ndim: Int32(shape.count), code: UInt8(code),
+            bits: UInt8(bits),
             lanes: 1, shape: copy(shape.map(Int64.init)), strides: copy(strides), byte_offset: 0)
     }
 
@@ -102,8 +107,10 @@ final class ParameterStore: @unchecked Sendable {
         guard values[name] == nil else {
             return CallFailure(.invalid, "parameter \"\(name)\" is not \(wanted)")
         }
-        let near = nearest(name, among: values.keys.sorted()).map { "; did you mean \"\($0)\"?" } ?? ""
-        return CallFailure(.missing, "asked for the parameter \"\(name)\", which it does not declare\(near)")
+        let near =
+            nearest(name, among: values.keys.sorted()).map { "; did you mean \"\($0)\"?" } ?? ""
+        return CallFailure(
+            .missing, "asked for the parameter \"\(name)\", which it does not declare\(near)")
     }
 
     func number(_ name: String) throws(CallFailure) -> Double {
@@ -121,7 +128,9 @@ final class ParameterStore: @unchecked Sendable {
     }
 
     func list(_ name: String) throws(CallFailure) -> (UnsafePointer<Double>, Int) {
-        guard case .list(let start, let count) = values[name]?.value else { throw refuse(name, "a list of numbers") }
+        guard case .list(let start, let count) = values[name]?.value else {
+            throw refuse(name, "a list of numbers")
+        }
         return (start, count)
     }
 

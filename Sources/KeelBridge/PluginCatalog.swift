@@ -37,16 +37,21 @@ package final class PluginCatalog: Sendable {
     package init(searchPaths: [String], cacheFolder: String? = nil) {
         let beside = Files.parent(Files.executable)
         let near = [beside, Files.absolute(Files.join(beside, "../lib/keel/plugins"))]
-        let system = ["/usr/local/lib/keel/plugins", "/usr/lib/keel/plugins"].filter { !near.contains($0) }
+        let system = ["/usr/local/lib/keel/plugins", "/usr/lib/keel/plugins"].filter {
+            !near.contains($0)
+        }
         let all = searchPaths.map(Files.absolute)
         // Keel's own plugins come from where this executable lies before another installation's.
         folders =
-            all.filter { !near.contains($0) && !system.contains($0) }.map { Folder(path: $0, isBuiltIn: false) }
+            all.filter { !near.contains($0) && !system.contains($0) }.map {
+                Folder(path: $0, isBuiltIn: false)
+            }
             + near.filter(all.contains).map {
                 Folder(path: $0, isBuiltIn: true, prefix: $0 == beside ? "libkeel-" : "")
             }
             + system.filter(all.contains).map { Folder(path: $0, isBuiltIn: true) }
-        cachePath = Files.join(cacheFolder ?? Files.userFolder("XDG_CACHE_HOME", ".cache"), "plugins.json")
+        cachePath = Files.join(
+            cacheFolder ?? Files.userFolder("XDG_CACHE_HOME", ".cache"), "plugins.json")
     }
 
     /// Folders in the order of the search.
@@ -77,7 +82,9 @@ package final class PluginCatalog: Sendable {
         throw notFound(nameOrPath, kind, named: named, all: all)
     }
 
-    /// The one that a name means. Keel's own plugins yield to nobody silently, and nobody to them.
+    /// The one that a name means.
+    ///
+    /// Keel's own plugins yield to nobody silently, and nobody to them.
     private func choose(_ name: String, _ fitting: [Component]) throws -> Component? {
         let own = fitting.first { $0.isBuiltIn }
         let users = fitting.filter { !$0.isBuiltIn }
@@ -85,7 +92,8 @@ package final class PluginCatalog: Sendable {
         guard let first = candidates.first else { return nil }
         guard candidates.allSatisfy({ $0.sha256 == first.sha256 && $0.kind == first.kind }) else {
             throw KeelError(
-                "plugin", "several plugins are called \"\(name)\": \(candidates.map(\.path).joined(separator: ", "))",
+                "plugin",
+                "several plugins are called \"\(name)\": \(candidates.map(\.path).joined(separator: ", "))",
                 fix: "give the path of the one you mean", code: .unavailable)
         }
         return first
@@ -93,14 +101,16 @@ package final class PluginCatalog: Sendable {
 
     /// All components of a file, or the one that a name means.
     package func components(_ nameOrPath: String) throws -> [Component] {
-        guard nameOrPath.contains("/") || nameOrPath.contains(".so"), !nameOrPath.contains("#") else {
+        guard nameOrPath.contains("/") || nameOrPath.contains(".so"), !nameOrPath.contains("#")
+        else {
             return [try find(nameOrPath, kind: nil)]
         }
         return try open(Files.absolute(nameOrPath)).map(\.component)
     }
 
     private func notFound(
-        _ name: String, _ kind: ComponentKind?, named: [Component], all: (components: [Component], broken: [Broken])
+        _ name: String, _ kind: ComponentKind?, named: [Component],
+        all: (components: [Component], broken: [Broken])
     ) -> KeelError {
         let words = kind?.words ?? "plugin"
         if let other = named.first {
@@ -116,13 +126,17 @@ package final class PluginCatalog: Sendable {
         let candidates = all.components.filter { kind == nil || $0.kind == kind }.map(\.name)
         let near = nearest(name, among: candidates).map { "did you mean \"\($0)\"? " } ?? ""
         return KeelError(
-            "plugin", "no \(words) is called \"\(name)\"", at: folders.map(\.path).joined(separator: ":"),
-            fix: near + known(kind, all.components) + "; a path (./lib\(name).so) works too", code: .unavailable)
+            "plugin", "no \(words) is called \"\(name)\"",
+            at: folders.map(\.path).joined(separator: ":"),
+            fix: near + known(kind, all.components) + "; a path (./lib\(name).so) works too",
+            code: .unavailable)
     }
 
     private func known(_ kind: ComponentKind?, _ components: [Component]) -> String {
         let names = Set(components.filter { kind == nil || $0.kind == kind }.map(\.name)).sorted()
-        return names.isEmpty ? "no plugins were found in the search folders" : "known: \(names.joined(separator: ", "))"
+        return names.isEmpty
+            ? "no plugins were found in the search folders"
+            : "known: \(names.joined(separator: ", "))"
     }
 
     private func find(path spec: String, kind: ComponentKind?) throws -> Component {
@@ -133,19 +147,26 @@ package final class PluginCatalog: Sendable {
             name = String(spec[spec.index(after: hash)...])
         }
         let components = try open(Files.absolute(path)).map(\.component)
-        let fitting = components.filter { (kind == nil || $0.kind == kind) && (name == nil || $0.name == name) }
+        let fitting = components.filter {
+            (kind == nil || $0.kind == kind) && (name == nil || $0.name == name)
+        }
         if fitting.count == 1 { return fitting[0] }
         let words = kind?.words ?? "component"
         let titles = components.map(\.title).joined(separator: ", ")
         if fitting.isEmpty {
             let what = name.map { "\(words) called \"\($0)\"" } ?? words
-            let near = name.flatMap { nearest($0, among: components.map(\.name)) }.map { "did you mean \"\($0)\"? " } ?? ""
+            let near =
+                name.flatMap { nearest($0, among: components.map(\.name)) }.map {
+                    "did you mean \"\($0)\"? "
+                } ?? ""
             throw KeelError(
-                "plugin", "the plugin holds no \(what)", at: path, fix: near + "it holds: \(titles)", code: .unavailable)
+                "plugin", "the plugin holds no \(what)", at: path,
+                fix: near + "it holds: \(titles)", code: .unavailable)
         }
         throw KeelError(
             "plugin", "the plugin holds several \(words)s", at: path,
-            fix: "say which: \(fitting.map { "\(path)#\($0.name)" }.joined(separator: ", "))", code: .unavailable)
+            fix: "say which: \(fitting.map { "\(path)#\($0.name)" }.joined(separator: ", "))",
+            code: .unavailable)
     }
 
     // MARK: - Loading
@@ -153,10 +174,14 @@ package final class PluginCatalog: Sendable {
     /// Loads the file of a component.
     func load(_ component: Component) throws -> LoadedComponent {
         let all = try open(component.path)
-        guard let one = all.first(where: { $0.component.name == component.name && $0.component.kind == component.kind })
+        guard
+            let one = all.first(where: {
+                $0.component.name == component.name && $0.component.kind == component.kind
+            })
         else {
             throw KeelError(
-                "plugin", "the plugin no longer holds the \(component.title)", at: component.path, code: .unavailable)
+                "plugin", "the plugin no longer holds the \(component.title)", at: component.path,
+                code: .unavailable)
         }
         return one
     }
@@ -196,7 +221,9 @@ package final class PluginCatalog: Sendable {
                     result.broken.append(
                         Broken(
                             path: path,
-                            error: KeelError("plugin", error, at: path, fix: entry["fix"]?.string, code: .unavailable)))
+                            error: KeelError(
+                                "plugin", error, at: path, fix: entry["fix"]?.string,
+                                code: .unavailable)))
                 }
                 for json in entry["components"]?.array ?? [] {
                     guard var component = Component(json: json) else { continue }
@@ -223,7 +250,8 @@ package final class PluginCatalog: Sendable {
     }
 
     private func readCache() -> [String: JSON] {
-        guard let bytes = try? Files.read(cachePath), let json = try? JSON.parse(bytes, name: cachePath),
+        guard let bytes = try? Files.read(cachePath),
+            let json = try? JSON.parse(bytes, name: cachePath),
             json["format"]?.int == PluginCatalog.cacheFormat, let files = json["files"]?.object
         else { return [:] }
         return Dictionary(files.map { ($0.key, $0.value) }) { first, _ in first }

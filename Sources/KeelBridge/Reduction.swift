@@ -23,11 +23,14 @@ package enum Reduction: String, Sendable, CaseIterable {
         self = known
     }
 
-    /// What a batch adds to the denominators. Sum it over micro-batches and ranks, then evaluate.
+    /// What a batch adds to the denominators.
+    ///
+    /// Sum it over micro-batches and ranks, then evaluate.
     package static func denominator(of batch: ColumnBatch) -> Denominator {
         let live = LiveRows(batch)
         return Denominator(
-            rows: Double(live.isLive.lazy.filter { $0 }.count), tokens: live.tokens, groups: Double(live.liveGroups))
+            rows: Double(live.isLive.lazy.filter { $0 }.count), tokens: live.tokens,
+            groups: Double(live.liveGroups))
     }
 
     /// The number that the sum of losses is divided by; at least 1, so that an empty batch gives 0.
@@ -85,7 +88,9 @@ package struct LiveRows: Sendable {
         }
         var counts = [Double](repeating: 0, count: rows)
         for name in ["mask", "chosen.mask", "rejected.mask"] {
-            guard let mask = batch.columns[name], mask.shape.first == rows, rows > 0 else { continue }
+            guard let mask = batch.columns[name], mask.shape.first == rows, rows > 0 else {
+                continue
+            }
             let marks = mask.values
             let width = marks.count / rows
             for row in 0..<rows {

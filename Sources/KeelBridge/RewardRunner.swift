@@ -18,7 +18,8 @@ package struct RewardRow: Sendable {
     package var isFinished: Bool
 
     package init(
-        id: UInt64, prompt: [UInt8], response: [UInt8], tokens: [Int32] = [], promptTokens: [Int32] = [],
+        id: UInt64, prompt: [UInt8], response: [UInt8], tokens: [Int32] = [],
+        promptTokens: [Int32] = [],
         row: JSON = .object(JSONObject()), group: Int32 = 0, isFinished: Bool = true
     ) {
         self.id = id
@@ -68,19 +69,23 @@ package final class InProcessReward: RewardRunner {
     private var metrics = MetricSums()
     /// Columns that `score` gave with the last collection (`token_rewards`).
     package private(set) var columns: [String: Column] = [:]
-    /// Rows per call; nil = all at once. Coupled rewards always see whole groups.
+    /// Rows per call; nil = all at once.
+    ///
+    /// Coupled rewards always see whole groups.
     package var rowsPerCall: Int?
 
     package var name: String { instance.name }
     package var component: Component { instance.component }
 
     package init(
-        _ component: Component, catalog: PluginCatalog, parameters: ParameterValues, name: String? = nil,
+        _ component: Component, catalog: PluginCatalog, parameters: ParameterValues,
+        name: String? = nil,
         seed: UInt64 = 0, context: CallContext = CallContext()
     ) throws {
         precondition(component.kind == .reward, "\(component.title) is no reward")
         instance = try Instance(
-            component, catalog: catalog, parameters: parameters, name: name, seed: seed, context: context)
+            component, catalog: catalog, parameters: parameters, name: name, seed: seed,
+            context: context)
     }
 
     package func submit(_ rows: [RewardRow], context: CallContext) throws {
@@ -92,7 +97,9 @@ package final class InProcessReward: RewardRunner {
         let rows = waiting
         waiting = []
         columns = [:]
-        guard let size = rowsPerCall, !component.flags.contains(.coupled) else { return try score(rows) }
+        guard let size = rowsPerCall, !component.flags.contains(.coupled) else {
+            return try score(rows)
+        }
         var scores: [RewardScore] = []
         for start in stride(from: 0, to: rows.count, by: max(1, size)) {
             scores += try score(Array(rows[start..<min(rows.count, start + max(1, size))]))
@@ -113,7 +120,8 @@ package final class InProcessReward: RewardRunner {
         for (row, value) in zip(rows, values) where value.isInfinite {
             throw KeelError(
                 "plugin", "\(instance.title) gave \(value) to row \(row.id)", at: component.path,
-                fix: "a score is a finite number, or NaN where the reward does not apply", code: .failed)
+                fix: "a score is a finite number, or NaN where the reward does not apply",
+                code: .failed)
         }
         let each = rows.isEmpty ? 0 : seconds * 1000 / Double(rows.count)
         return values.map { RewardScore(value: $0, milliseconds: each) }

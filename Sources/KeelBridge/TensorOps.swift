@@ -1,7 +1,9 @@
 import KeelCore
 import KeelTensor
 
-/// The operations of the contract on the host's tensors. Numbers and meanings stand in `keel.h`.
+/// The operations of the contract on the host's tensors.
+///
+/// Numbers and meanings stand in `keel.h`.
 ///
 /// Everything a plugin can get wrong is checked here, so that the engine's own checks never fire.
 enum TensorOps {
@@ -26,14 +28,21 @@ enum TensorOps {
         }
 
         func integer(_ index: Int, _ what: String) throws(CallFailure) -> Int {
-            guard let value = Int(exactly: k[index]) else { throw refuse("\(what) is \(k[index]), not an integer") }
+            guard let value = Int(exactly: k[index]) else {
+                throw refuse("\(what) is \(k[index]), not an integer")
+            }
             return value
         }
 
         /// An axis counted from the front; `fallback` where no constant is given.
-        func axis(_ index: Int, of tensor: Tensor, fallback: Int? = nil) throws(CallFailure) -> Int {
+        func axis(_ index: Int, of tensor: Tensor, fallback: Int? = nil) throws(CallFailure) -> Int
+        {
             let wanted: Int
-            if index < k.count { wanted = try integer(index, "the axis") } else { wanted = fallback ?? -1 }
+            if index < k.count {
+                wanted = try integer(index, "the axis")
+            } else {
+                wanted = fallback ?? -1
+            }
             guard let axis = Shape.axis(wanted, rank: tensor.rank) else {
                 throw refuse("there is no axis \(wanted) in shape \(tensor.shape)")
             }
@@ -41,14 +50,17 @@ enum TensorOps {
         }
 
         func checkBroadcast(_ a: [Int], _ b: [Int]) throws(CallFailure) -> [Int] {
-            guard let shape = Shape.broadcast(a, b) else { throw refuse("the shapes \(a) and \(b) do not broadcast") }
+            guard let shape = Shape.broadcast(a, b) else {
+                throw refuse("the shapes \(a) and \(b) do not broadcast")
+            }
             return shape
         }
 
         /// Indices as whole numbers in `0 ..< bound`.
         func checkIndices(_ tensor: Tensor, below bound: Int) throws(CallFailure) {
             let values = tensor.dtype == .i32 ? tensor.ints().map(Double.init) : tensor.doubles()
-            for value in values where !(value >= 0 && value < Double(bound) && value == value.rounded()) {
+            for value in values
+            where !(value >= 0 && value < Double(bound) && value == value.rounded()) {
                 throw refuse("the index \(Parameter.text(value)) is outside 0 ..< \(bound)")
             }
         }
@@ -71,37 +83,52 @@ enum TensorOps {
         let constants: ClosedRange<Int>
         let body: @Sendable (Arguments) throws(CallFailure) -> Tensor
 
-        func run(_ tensors: [Tensor], _ k: [Double], dtype: DType, device: Device) throws(CallFailure) -> Tensor {
-            let arguments = Arguments(name: name, inputs: tensors, k: k, dtype: dtype, device: device)
+        func run(
+            _ tensors: [Tensor], _ k: [Double], dtype: DType, device: Device
+        ) throws(CallFailure) -> Tensor {
+            let arguments = Arguments(
+                name: name, inputs: tensors, k: k, dtype: dtype, device: device)
             guard inputs.contains(tensors.count) else {
-                throw arguments.refuse("takes \(Operation.words(inputs)) tensors, got \(tensors.count)")
+                throw arguments.refuse(
+                    "takes \(Operation.words(inputs)) tensors, got \(tensors.count)")
             }
             guard constants.contains(k.count) else {
-                throw arguments.refuse("takes \(Operation.words(constants)) constants, got \(k.count)")
+                throw arguments.refuse(
+                    "takes \(Operation.words(constants)) constants, got \(k.count)")
             }
             return try body(arguments)
         }
 
         private static func words(_ range: ClosedRange<Int>) -> String {
-            range.lowerBound == range.upperBound ? "\(range.lowerBound)" : "\(range.lowerBound) to \(range.upperBound)"
+            range.lowerBound == range.upperBound
+                ? "\(range.lowerBound)" : "\(range.lowerBound) to \(range.upperBound)"
         }
     }
 
     typealias Body = @Sendable (Arguments) throws(CallFailure) -> Tensor
 
-    private static func binary(_ name: String, _ f: @escaping @Sendable (Tensor, Tensor) -> Tensor) -> Operation {
+    private static func binary(
+        _ name: String, _ f: @escaping @Sendable (Tensor, Tensor) -> Tensor
+    ) -> Operation {
         Operation(name: name, inputs: 2...2, constants: 0...0) { (a) throws(CallFailure) in
             _ = try a.checkBroadcast(a.inputs[0].shape, a.inputs[1].shape)
             return f(a.x(0), a.x(1))
         }
     }
 
-    private static func unary(_ name: String, _ f: @escaping @Sendable (Tensor) -> Tensor) -> Operation {
-        Operation(name: name, inputs: 1...1, constants: 0...0) { (a) throws(CallFailure) in f(a.x()) }
+    private static func unary(
+        _ name: String, _ f: @escaping @Sendable (Tensor) -> Tensor
+    ) -> Operation {
+        Operation(name: name, inputs: 1...1, constants: 0...0) { (a) throws(CallFailure) in f(a.x())
+        }
     }
 
-    private static func constant(_ name: String, _ f: @escaping @Sendable (Tensor, Double) -> Tensor) -> Operation {
-        Operation(name: name, inputs: 1...1, constants: 1...1) { (a) throws(CallFailure) in f(a.x(), a.k[0]) }
+    private static func constant(
+        _ name: String, _ f: @escaping @Sendable (Tensor, Double) -> Tensor
+    ) -> Operation {
+        Operation(name: name, inputs: 1...1, constants: 1...1) { (a) throws(CallFailure) in
+            f(a.x(), a.k[0])
+        }
     }
 
     private static func reduction(
@@ -179,19 +206,24 @@ enum TensorOps {
         return table
     }()
 
-    private static let select = Operation(name: "where", inputs: 3...3, constants: 0...0) { (a) throws(CallFailure) in
+    private static let select = Operation(name: "where", inputs: 3...3, constants: 0...0) {
+        (a) throws(CallFailure) in
         let sides = try a.checkBroadcast(a.inputs[1].shape, a.inputs[2].shape)
         _ = try a.checkBroadcast(a.inputs[0].shape, sides)
         return Tensor.where(a.x(0).detach(), a.x(1), a.x(2))
     }
 
-    private static let clamp = Operation(name: "clamp", inputs: 1...1, constants: 2...2) { (a) throws(CallFailure) in
-        guard a.k[0] <= a.k[1] else { throw a.refuse("the bounds \(a.k[0]) and \(a.k[1]) are in the wrong order") }
+    private static let clamp = Operation(name: "clamp", inputs: 1...1, constants: 2...2) {
+        (a) throws(CallFailure) in
+        guard a.k[0] <= a.k[1] else {
+            throw a.refuse("the bounds \(a.k[0]) and \(a.k[1]) are in the wrong order")
+        }
         return a.x().clamp(a.k[0], a.k[1])
     }
 
     private static let shapes: [Int32: Operation] = [
-        120: Operation(name: "reshape", inputs: 1...1, constants: 0...8) { (a) throws(CallFailure) in
+        120: Operation(name: "reshape", inputs: 1...1, constants: 0...8) {
+            (a) throws(CallFailure) in
             let x = a.inputs[0]
             var shape = try a.lengths(from: 0)
             let open = shape.indices.filter { shape[$0] == -1 }
@@ -213,16 +245,23 @@ enum TensorOps {
             let start = try bound(1)
             return x.slice(axis: axis, start, max(start, try bound(2)))
         },
-        122: Operation(name: "concat", inputs: 1...4096, constants: 1...1) { (a) throws(CallFailure) in
+        122: Operation(name: "concat", inputs: 1...4096, constants: 1...1) {
+            (a) throws(CallFailure) in
             let first = a.inputs[0]
             let axis = try a.axis(0, of: first)
             for other in a.inputs {
                 var shape = other.shape
-                guard shape.count == first.rank else { throw a.refuse("the parts have different ranks") }
+                guard shape.count == first.rank else {
+                    throw a.refuse("the parts have different ranks")
+                }
                 shape[axis] = first.shape[axis]
-                guard shape == first.shape else { throw a.refuse("the parts differ beside axis \(axis)") }
+                guard shape == first.shape else {
+                    throw a.refuse("the parts differ beside axis \(axis)")
+                }
             }
-            if a.inputs.allSatisfy({ $0.dtype == .i32 }) { return Tensor.concat(a.inputs, axis: axis) }
+            if a.inputs.allSatisfy({ $0.dtype == .i32 }) {
+                return Tensor.concat(a.inputs, axis: axis)
+            }
             return Tensor.concat(a.inputs.indices.map { a.x($0) }, axis: axis)
         },
         123: Operation(name: "index", inputs: 2...2, constants: 0...1) { (a) throws(CallFailure) in
@@ -234,13 +273,15 @@ enum TensorOps {
         },
         124: Operation(name: "gather", inputs: 2...2, constants: 0...0) { (a) throws(CallFailure) in
             let (x, indices) = (a.inputs[0], a.inputs[1])
-            guard x.rank > 0, indices.rank == x.rank, indices.shape.dropLast() == x.shape.dropLast() else {
+            guard x.rank > 0, indices.rank == x.rank, indices.shape.dropLast() == x.shape.dropLast()
+            else {
                 throw a.refuse("the indices need the leading lengths of the first tensor")
             }
             try a.checkIndices(indices, below: x.columns)
             return x.gather(indices)
         },
-        125: Operation(name: "broadcast", inputs: 1...1, constants: 0...8) { (a) throws(CallFailure) in
+        125: Operation(name: "broadcast", inputs: 1...1, constants: 0...8) {
+            (a) throws(CallFailure) in
             let x = a.inputs[0]
             var shape = try a.lengths(from: 0)
             for axis in shape.indices where shape[axis] == -1 {
@@ -248,10 +289,13 @@ enum TensorOps {
                 guard own >= 0 else { throw a.refuse("there is no length to keep on axis \(axis)") }
                 shape[axis] = x.shape[own]
             }
-            guard Shape.broadcast(x.shape, shape) == shape else { throw a.refuse("does not broadcast to \(shape)") }
+            guard Shape.broadcast(x.shape, shape) == shape else {
+                throw a.refuse("does not broadcast to \(shape)")
+            }
             return a.x().broadcast(shape)
         },
-        126: Operation(name: "transpose", inputs: 1...1, constants: 0...8) { (a) throws(CallFailure) in
+        126: Operation(name: "transpose", inputs: 1...1, constants: 0...8) {
+            (a) throws(CallFailure) in
             let x = a.inputs[0]
             if a.k.isEmpty {
                 guard x.rank >= 2 else { throw a.refuse("needs two axes") }
@@ -273,7 +317,9 @@ enum TensorOps {
             switch (a.k[0], a.k[1]) {
             case (2, 32), (2, 64): return a.x()
             case (0, 32):
-                let values = a.inputs[0].dtype == .i32 ? a.inputs[0].ints().map(Double.init) : a.inputs[0].doubles()
+                let values =
+                    a.inputs[0].dtype == .i32
+                    ? a.inputs[0].ints().map(Double.init) : a.inputs[0].doubles()
                 var ids: [Int32] = []
                 for value in values {
                     guard let whole = Int32(exactly: value.rounded(.towardZero)) else {

@@ -72,9 +72,13 @@ struct TensorTable {
     }
 
     func find(_ id: UInt64) throws(CallFailure) -> Entry {
-        guard id != 0 else { throw CallFailure(.invalid, "uses a tensor that was never made (handle 0)") }
+        guard id != 0 else {
+            throw CallFailure(.invalid, "uses a tensor that was never made (handle 0)")
+        }
         guard UInt32(id >> 32) == generation else {
-            throw CallFailure(.invalid, "uses a tensor of another call: handles end with the callback that made them")
+            throw CallFailure(
+                .invalid,
+                "uses a tensor of another call: handles end with the callback that made them")
         }
         let index = Int(id & 0xFFFF_FFFF) - 1
         guard entries.indices.contains(index) else {
@@ -98,7 +102,9 @@ struct TensorTable {
             let tokens = leaf(rule.source, source)
             let marks = tensor(mask)
             entry = Entry(
-                tensor: rule.isMean ? tokens.mean(axis: 1, mask: marks) : tokens.sum(axis: 1, mask: marks), sides: sides)
+                tensor: rule.isMean
+                    ? tokens.mean(axis: 1, mask: marks) : tokens.sum(axis: 1, mask: marks),
+                sides: sides)
         } else if ColumnNames.isDifferentiable(name), !column.isInteger {
             entry = Entry(tensor: leaf(name, column), sides: sides)
         } else {
@@ -144,7 +150,9 @@ extension Call {
     }
 
     private func table(_ service: String) throws(CallFailure) -> TensorTable {
-        guard let tensors else { throw CallFailure(.state, "\(service) belongs to `loss`, not to `\(stage.rawValue)`") }
+        guard let tensors else {
+            throw CallFailure(.state, "\(service) belongs to `loss`, not to `\(stage.rawValue)`")
+        }
         return tensors
     }
 
@@ -159,10 +167,13 @@ extension Call {
 
     func upload(_ array: keel_array) throws(CallFailure) -> TensorTable.Entry {
         let table = try table("`upload`")
-        return TensorTable.Entry(tensor: table.constant(try Column(array, name: "upload")), sides: [])
+        return TensorTable.Entry(
+            tensor: table.constant(try Column(array, name: "upload")), sides: [])
     }
 
-    func apply(_ code: Int32, inputs: [UInt64], constants: [Double]) throws(CallFailure) -> TensorTable.Entry {
+    func apply(
+        _ code: Int32, inputs: [UInt64], constants: [Double]
+    ) throws(CallFailure) -> TensorTable.Entry {
         let table = try table("an operation")
         guard let operation = TensorOps.table[code] else {
             throw CallFailure(.unsupported, "this Keel does not know operation \(code)")
@@ -184,13 +195,16 @@ extension Call {
 
     func value(_ id: UInt64) throws(CallFailure) -> Column {
         let tensor = try table("`read`").find(id).tensor
-        return Column(shape: tensor.shape, tensor.dtype == .i32 ? tensor.ints().map(Double.init) : tensor.doubles())
+        return Column(
+            shape: tensor.shape,
+            tensor.dtype == .i32 ? tensor.ints().map(Double.init) : tensor.doubles())
     }
 
     func giveGradient(_ name: String, _ array: keel_array) throws(CallFailure) {
         _ = try table("`grad`")
         guard instance.component.flags.contains(.explicitGradient) else {
-            throw CallFailure(.state, "gives the gradient of \"\(name)\" without the flag KEEL_EXPLICIT_GRAD")
+            throw CallFailure(
+                .state, "gives the gradient of \"\(name)\" without the flag KEEL_EXPLICIT_GRAD")
         }
         guard ColumnNames.isDifferentiable(name) else {
             throw CallFailure(.invalid, "gives a gradient for \"\(name)\", which is a constant")
@@ -198,7 +212,8 @@ extension Call {
         let column = try find(name)
         let gradient = try Column(array, name: name)
         guard gradient.shape == column.shape else {
-            throw CallFailure(.invalid, "the gradient of \(column.described(name)) has shape \(gradient.shape)")
+            throw CallFailure(
+                .invalid, "the gradient of \(column.described(name)) has shape \(gradient.shape)")
         }
         tensors?.explicit[name] = gradient
     }
@@ -208,7 +223,9 @@ extension Call {
         guard !hasFailed else { return }
         let entry = try table("`metric_t`").find(id)
         let shape = entry.tensor.shape
-        let cells = entry.tensor.dtype == .i32 ? entry.tensor.ints().map(Double.init) : entry.tensor.doubles()
+        let cells =
+            entry.tensor.dtype == .i32
+            ? entry.tensor.ints().map(Double.init) : entry.tensor.doubles()
         let live = liveRows()
         metrics.add(name, .nan, how)  // The name is known even when no cell counts.
         switch shape.count {
@@ -222,17 +239,22 @@ extension Call {
         case 0, 1:
             for value in cells { metrics.add(name, value, how) }
         default:
-            throw CallFailure(.invalid, "metric \"\(name)\" has shape \(shape); [B], [B,T] and [] work")
+            throw CallFailure(
+                .invalid, "metric \"\(name)\" has shape \(shape); [B], [B,T] and [] work")
         }
     }
 
     /// The mask of a tensor of shape [B,T]: that of the side it was made of.
     func mask(of entry: TensorTable.Entry, shape: [Int]) throws(CallFailure) -> [Double] {
-        if let name = entry.sides.mask, let mask = batch.columns[name], mask.shape == shape { return mask.values }
+        if let name = entry.sides.mask, let mask = batch.columns[name], mask.shape == shape {
+            return mask.values
+        }
         let fitting = ["mask", "chosen.mask", "rejected.mask"].compactMap { name in
             batch.columns[name].flatMap { $0.shape == shape ? $0 : nil }
         }
-        if let first = fitting.first, fitting.count == 1 || batch.columns["mask"]?.shape == shape { return first.values }
+        if let first = fitting.first, fitting.count == 1 || batch.columns["mask"]?.shape == shape {
+            return first.values
+        }
         // One number per row in a column of its own needs no mask.
         if shape[1] == 1 { return [Double](repeating: 1, count: shape[0]) }
         throw CallFailure(.invalid, "no mask of the batch belongs to a tensor of shape \(shape)")

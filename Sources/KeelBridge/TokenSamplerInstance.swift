@@ -9,12 +9,14 @@ package final class TokenSamplerInstance {
     package var sequenceBytes: Int { component.sequenceBytes }
 
     package init(
-        _ component: Component, catalog: PluginCatalog, parameters: ParameterValues, name: String? = nil,
+        _ component: Component, catalog: PluginCatalog, parameters: ParameterValues,
+        name: String? = nil,
         seed: UInt64 = 0, context: CallContext = CallContext()
     ) throws {
         precondition(component.kind == .tokenSampler, "\(component.title) is no token sampler")
         instance = try Instance(
-            component, catalog: catalog, parameters: parameters, name: name, seed: seed, context: context)
+            component, catalog: catalog, parameters: parameters, name: name, seed: seed,
+            context: context)
     }
 
     /// What the sampler knows about one sequence.
@@ -44,7 +46,9 @@ package final class TokenSamplerInstance {
         context: CallContext
     ) throws -> [Int32] {
         let rows = sequences.count
-        precondition(logits.count == rows * vocabulary, "\(logits.count) logits for \(rows) rows of \(vocabulary)")
+        precondition(
+            logits.count == rows * vocabulary,
+            "\(logits.count) logits for \(rows) rows of \(vocabulary)")
         precondition(states.count == rows, "\(states.count) states for \(rows) sequences")
         guard let sample = instance.raw.sample, rows > 0 else { return [] }
         var batch = ColumnBatch(rows: rows)
@@ -61,7 +65,8 @@ package final class TokenSamplerInstance {
         var tokens = [Int32](repeating: -1, count: rows)
         let status = logits.withUnsafeMutableBufferPointer { buffer -> keel_status in
             guard let base = buffer.baseAddress else { return 0 }
-            var array = call.memory.array(UnsafeMutableRawPointer(base), shape: [rows, vocabulary], code: 2, bits: 32)
+            var array = call.memory.array(
+                UnsafeMutableRawPointer(base), shape: [rows, vocabulary], code: 2, bits: 32)
             return sample(instance.own, call.pointer, &array, &memories, &tokens)
         }
         try call.finish(status)
@@ -72,7 +77,8 @@ package final class TokenSamplerInstance {
         }
         for row in 0..<rows {
             let range = row * vocabulary..<(row + 1) * vocabulary
-            try check(tokens[row], logits[range], row: row, id: sequences[row].id, vocabulary: vocabulary)
+            try check(
+                tokens[row], logits[range], row: row, id: sequences[row].id, vocabulary: vocabulary)
         }
         return tokens
     }
@@ -81,7 +87,9 @@ package final class TokenSamplerInstance {
         _ token: Int32, _ logits: ArraySlice<Float>, row: Int, id: UInt64, vocabulary: Int
     ) throws {
         func refuse(_ what: String) -> KeelError {
-            KeelError("plugin", "\(instance.title): \(what) for sequence \(id)", at: component.path, code: .failed)
+            KeelError(
+                "plugin", "\(instance.title): \(what) for sequence \(id)", at: component.path,
+                code: .failed)
         }
         if token == -1 {
             var best = -Float.infinity
@@ -96,7 +104,11 @@ package final class TokenSamplerInstance {
             }
             return
         }
-        guard token >= 0, token < vocabulary else { throw refuse("chose token \(token) of \(vocabulary)") }
-        if logits[logits.startIndex + Int(token)] == -.infinity { throw refuse("chose token \(token), which is excluded") }
+        guard token >= 0, token < vocabulary else {
+            throw refuse("chose token \(token) of \(vocabulary)")
+        }
+        if logits[logits.startIndex + Int(token)] == -.infinity {
+            throw refuse("chose token \(token), which is excluded")
+        }
     }
 }

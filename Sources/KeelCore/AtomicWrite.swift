@@ -20,7 +20,9 @@ package enum AtomicWrite {
             try fill(output)
             try output.sync()
             try output.close()
-            guard rename(temporary, path) == 0 else { throw Files.error("cannot rename into place", path) }
+            guard rename(temporary, path) == 0 else {
+                throw Files.error("cannot rename into place", path)
+            }
         } catch {
             unlink(temporary)
             throw error
@@ -37,9 +39,13 @@ package enum AtomicWrite {
             try fill(temporary)
             try syncTree(temporary)
             if Files.exists(path) {
-                guard rename(path, old) == 0 else { throw Files.error("cannot move the old folder away", path) }
+                guard rename(path, old) == 0 else {
+                    throw Files.error("cannot move the old folder away", path)
+                }
             }
-            guard rename(temporary, path) == 0 else { throw Files.error("cannot rename into place", path) }
+            guard rename(temporary, path) == 0 else {
+                throw Files.error("cannot rename into place", path)
+            }
         } catch {
             try? Files.remove(temporary)
             throw error
@@ -58,7 +64,9 @@ package enum AtomicWrite {
         guard descriptor >= 0 else { throw Files.error("cannot open the folder", path) }
         defer { close(descriptor) }
         // Some file systems cannot sync a folder; the rename has happened all the same.
-        guard fsync(descriptor) == 0 || errno == EINVAL else { throw Files.error("cannot sync the folder", path) }
+        guard fsync(descriptor) == 0 || errno == EINVAL else {
+            throw Files.error("cannot sync the folder", path)
+        }
     }
 
     private static func syncTree(_ path: String) throws {
@@ -85,7 +93,9 @@ package final class OutputFile: @unchecked Sendable {
         self.path = path
         let flags = mode == .create ? O_CREAT | O_TRUNC | O_WRONLY : O_CREAT | O_APPEND | O_WRONLY
         descriptor = open(path, flags | O_CLOEXEC, 0o666)
-        guard descriptor >= 0 else { throw Files.error("cannot create the file", path, code: .cannotCreate) }
+        guard descriptor >= 0 else {
+            throw Files.error("cannot create the file", path, code: .cannotCreate)
+        }
     }
 
     deinit {
@@ -116,7 +126,9 @@ package final class OutputFile: @unchecked Sendable {
     /// Flushes and waits until the disk has it.
     package func sync() throws {
         try flush()
-        guard fsync(descriptor) == 0 || errno == EINVAL else { throw Files.error("cannot sync the file", path) }
+        guard fsync(descriptor) == 0 || errno == EINVAL else {
+            throw Files.error("cannot sync the file", path)
+        }
     }
 
     package func close() throws {
@@ -129,13 +141,16 @@ package final class OutputFile: @unchecked Sendable {
     /// Cuts the file to `count` bytes (after what is buffered has been written).
     package func truncate(to count: Int) throws {
         try flush()
-        guard ftruncate(descriptor, count) == 0 else { throw Files.error("cannot truncate the file", path) }
+        guard ftruncate(descriptor, count) == 0 else {
+            throw Files.error("cannot truncate the file", path)
+        }
     }
 
     private func send(_ bytes: UnsafeRawBufferPointer) throws {
         var sent = 0
         while sent < bytes.count {
-            let count = Glibc.write(descriptor, bytes.baseAddress.map { $0 + sent }, bytes.count - sent)
+            let count = Glibc.write(
+                descriptor, bytes.baseAddress.map { $0 + sent }, bytes.count - sent)
             if count < 0, errno == EINTR { continue }
             guard count >= 0 else { throw Files.error("cannot write the file", path) }
             sent += count

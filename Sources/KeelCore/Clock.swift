@@ -1,6 +1,8 @@
 import Glibc
 
-/// Time as the operating system tells it. Never part of what a run computes.
+/// Time as the operating system tells it.
+///
+/// Never part of what a run computes.
 package enum Clock {
     /// Seconds since an arbitrary start, never going back.
     package static func now() -> Double { seconds(CLOCK_MONOTONIC) }
@@ -25,7 +27,8 @@ package enum Clock {
         return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 128) { buffer in
             guard let base = buffer.baseAddress else { return "" }
             let count = strftime(base, buffer.count, format, &parts)
-            return String(decoding: UnsafeRawBufferPointer(start: base, count: count), as: UTF8.self)
+            return String(
+                decoding: UnsafeRawBufferPointer(start: base, count: count), as: UTF8.self)
         }
     }
 }

@@ -72,7 +72,8 @@ package enum Files {
             throw error("cannot create the folder", path, code: .cannotCreate)
         }
         guard isDirectory(path) else {
-            throw KeelError("io", "a file stands where a folder is needed", at: path, code: .cannotCreate)
+            throw KeelError(
+                "io", "a file stands where a folder is needed", at: path, code: .cannotCreate)
         }
     }
 
@@ -152,7 +153,8 @@ package enum Files {
         let number = errno
         let chosen = code ?? (number == ENOENT ? .noInput : .io)
         let fix =
-            number == ENOENT ? "check the path" : number == ENOSPC ? "free some space on the disk" : nil
+            number == ENOENT
+            ? "check the path" : number == ENOSPC ? "free some space on the disk" : nil
         return KeelError(
             "io", "\(what): \(String(cString: strerror(number)))", at: path, fix: fix, code: chosen)
     }

@@ -1,6 +1,8 @@
 import CJSON
 
-/// A JSON value. Objects keep the order of their keys.
+/// A JSON value.
+///
+/// Objects keep the order of their keys.
 package enum JSON: Equatable, Sendable {
     case null
     case bool(Bool)
@@ -207,9 +209,12 @@ extension JSON {
     }
 
     /// json-c's part: bytes that the scanner has let pass.
-    static func parseScanned(_ bytes: UnsafeRawBufferPointer, name: String, maxDepth: Int) throws -> JSON {
+    static func parseScanned(
+        _ bytes: UnsafeRawBufferPointer, name: String, maxDepth: Int
+    ) throws -> JSON {
         guard bytes.count < Int(Int32.max) else {
-            throw KeelError("json", "a JSON text of \(bytes.count) bytes is too long", at: name, code: .badData)
+            throw KeelError(
+                "json", "a JSON text of \(bytes.count) bytes is too long", at: name, code: .badData)
         }
         guard let tokener = json_tokener_new_ex(Int32(maxDepth + 1)) else {
             throw KeelError("json", "out of memory", at: name, code: .io)
@@ -238,7 +243,8 @@ extension JSON {
                 ? "the text ends before the value does"
                 : String(cString: json_tokener_error_desc(error))
             throw KeelError(
-                "json", "not valid JSON: \(text)", at: JSONScanner.place(bytes, min(end, bytes.count), name),
+                "json", "not valid JSON: \(text)",
+                at: JSONScanner.place(bytes, min(end, bytes.count), name),
                 code: .badData)
         }
         return convert(root)
@@ -249,12 +255,14 @@ extension JSON {
         case json_type_boolean: return .bool(json_object_get_boolean(value) != 0)
         case json_type_int:
             let unsigned = json_object_get_uint64(value)
-            return unsigned > UInt64(Int64.max) ? .double(Double(unsigned)) : .int(json_object_get_int64(value))
+            return unsigned > UInt64(Int64.max)
+                ? .double(Double(unsigned)) : .int(json_object_get_int64(value))
         case json_type_double: return .double(json_object_get_double(value))
         case json_type_string:
             let count = Int(json_object_get_string_len(value))
             guard let text = json_object_get_string(value) else { return .string("") }
-            return .string(String(decoding: UnsafeRawBufferPointer(start: text, count: count), as: UTF8.self))
+            return .string(
+                String(decoding: UnsafeRawBufferPointer(start: text, count: count), as: UTF8.self))
         case json_type_array:
             let count = json_object_array_length(value)
             return .array((0..<count).map { convert(json_object_array_get_idx(value, $0)) })
@@ -277,7 +285,9 @@ extension JSON {
 // MARK: - Writing
 
 extension JSON {
-    /// JSON text. Doubles keep every digit that matters; non-finite ones become "nan", "inf", "-inf".
+    /// JSON text.
+    ///
+    /// Doubles keep every digit that matters; non-finite ones become "nan", "inf", "-inf".
     package func text(pretty: Bool = false) -> String {
         var out = ""
         write(to: &out, indent: pretty ? 0 : nil)

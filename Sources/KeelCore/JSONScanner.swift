@@ -15,7 +15,9 @@ package struct JSONScanner {
     }
 
     /// `name:line:column` of a byte offset; lines and columns count from 1.
-    package static func place(_ bytes: UnsafeRawBufferPointer, _ offset: Int, _ name: String) -> String {
+    package static func place(
+        _ bytes: UnsafeRawBufferPointer, _ offset: Int, _ name: String
+    ) -> String {
         var line = 1
         var start = 0
         for (i, byte) in bytes.prefix(offset).enumerated() where byte == 0x0A {
@@ -34,7 +36,8 @@ package struct JSONScanner {
         _ bytes: UnsafeRawBufferPointer, name: String, options: Options = [],
         duplicates: JSON.Duplicates = .lastWins, maxDepth: Int = 512
     ) throws -> JSONScanner {
-        var run = Run(bytes: bytes, name: name, options: options, duplicates: duplicates, maxDepth: maxDepth)
+        var run = Run(
+            bytes: bytes, name: name, options: options, duplicates: duplicates, maxDepth: maxDepth)
         try run.scan()
         return run.result
     }
@@ -90,7 +93,8 @@ private struct Run {
         while i < bytes.count {
             switch bytes[i] {
             case UInt8(ascii: "\""): i = try string(from: i)
-            case UInt8(ascii: "{"), UInt8(ascii: "["): try open(isObject: bytes[i] == UInt8(ascii: "{"), i)
+            case UInt8(ascii: "{"), UInt8(ascii: "["):
+                try open(isObject: bytes[i] == UInt8(ascii: "{"), i)
             case UInt8(ascii: "}"), UInt8(ascii: "]"): if !stack.isEmpty { stack.removeLast() }
             case UInt8(ascii: ","):
                 if !stack.isEmpty {
@@ -101,7 +105,8 @@ private struct Run {
             case UInt8(ascii: "'"):
                 throw failure("a string in single quotes", i, fix: "use double quotes")
             case UInt8(ascii: "N"), UInt8(ascii: "I"):
-                throw failure("NaN and Infinity are not JSON", i, fix: "write a finite number, or null")
+                throw failure(
+                    "NaN and Infinity are not JSON", i, fix: "write a finite number, or null")
             case UInt8(ascii: "0")...UInt8(ascii: "9"): i = try number(from: i)
             case 0: throw failure("a NUL byte", i)
             default: break
@@ -131,7 +136,9 @@ private struct Run {
                 hasEscape = true
                 i += 1
             } else if bytes[i] < 0x20 {
-                throw failure("a control character inside a string", i, fix: "write it as an escape such as \\n")
+                throw failure(
+                    "a control character inside a string", i,
+                    fix: "write it as an escape such as \\n")
             }
             i += 1
         }
@@ -191,7 +198,10 @@ private struct Run {
         let isNegative = range.lowerBound > 0 && bytes[range.lowerBound - 1] == UInt8(ascii: "-")
         if isInteger {
             let fits = isNegative ? Int64("-" + text) != nil : UInt64(text) != nil
-            guard fits else { throw failure("the integer \(text.prefix(40)) does not fit 64 bits", range.lowerBound) }
+            guard fits else {
+                throw failure(
+                    "the integer \(text.prefix(40)) does not fit 64 bits", range.lowerBound)
+            }
         } else if let value = Double(text), !value.isFinite {
             throw failure("the number \(text.prefix(40)) is too large", range.lowerBound)
         }
@@ -200,14 +210,17 @@ private struct Run {
     /// Returns the offset of the comment's last byte, which is blanked with the rest.
     mutating func comment(from start: Int) throws -> Int {
         guard options.contains(.comments) else {
-            throw failure("a comment, or a stray /", start, fix: "only Keel's configs take comments")
+            throw failure(
+                "a comment, or a stray /", start, fix: "only Keel's configs take comments")
         }
         var end = start + 1
         if end < bytes.count, bytes[end] == UInt8(ascii: "/") {
             while end + 1 < bytes.count, bytes[end + 1] != 0x0A { end += 1 }
         } else if end < bytes.count, bytes[end] == UInt8(ascii: "*") {
             end += 2
-            while end < bytes.count, !(bytes[end] == UInt8(ascii: "/") && bytes[end - 1] == UInt8(ascii: "*")) {
+            while end < bytes.count,
+                !(bytes[end] == UInt8(ascii: "/") && bytes[end - 1] == UInt8(ascii: "*"))
+            {
                 end += 1
             }
             guard end < bytes.count else { throw failure("a comment that is never closed", start) }

@@ -96,7 +96,8 @@ private func editDistance(_ a: [UInt8], _ b: [UInt8]) -> Int {
     for i in 1...a.count {
         var row = [i]
         for j in 1...b.count {
-            var cost = min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1))
+            var cost = min(
+                last[j] + 1, row[j - 1] + 1, last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1))
             if i > 1, j > 1, a[i - 1] == b[j - 2], a[i - 2] == b[j - 1] {
                 cost = min(cost, before[j - 2] + 1)
             }

@@ -3,7 +3,9 @@ import Logging
 
 /// Log lines go to stderr; stdout is for results.
 package enum Log {
-    /// Installs Keel's handler. Call once, before the first line is logged.
+    /// Installs Keel's handler.
+    ///
+    /// Call once, before the first line is logged.
     package static func bootstrap(level: Logger.Level) {
         LoggingSystem.bootstrap { _ in StderrHandler(level: level) }
     }

@@ -35,12 +35,15 @@ package final class MappedFile: @unchecked Sendable {
         _ range: Range<Int>, _ body: (UnsafeRawBufferPointer) throws -> R
     ) rethrows -> R {
         precondition(
-            range.lowerBound >= 0 && range.upperBound <= count, "bytes \(range) of \(count) in \(path)")
+            range.lowerBound >= 0 && range.upperBound <= count,
+            "bytes \(range) of \(count) in \(path)")
         defer { withExtendedLifetime(self) {} }
         return try body(UnsafeRawBufferPointer(rebasing: bytes[range]))
     }
 
     deinit {
-        if let start = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: start), bytes.count) }
+        if let start = bytes.baseAddress {
+            munmap(UnsafeMutableRawPointer(mutating: start), bytes.count)
+        }
     }
 }

@@ -17,7 +17,9 @@ package struct RandomStream: Sendable {
         for byte in place.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
         let key = RandomStream.mix(seed ^ RandomStream.mix(hash))
         var high = RandomStream.mix(hash &+ seed)
-        for counter in counters { high = RandomStream.mix(high ^ RandomStream.mix(counter &+ 0x9E37_79B9_7F4A_7C15)) }
+        for counter in counters {
+            high = RandomStream.mix(high ^ RandomStream.mix(counter &+ 0x9E37_79B9_7F4A_7C15))
+        }
         self.key = (UInt32(truncatingIfNeeded: key), UInt32(truncatingIfNeeded: key >> 32))
         self.high = (UInt32(truncatingIfNeeded: high), UInt32(truncatingIfNeeded: high >> 32))
     }
@@ -55,7 +57,10 @@ package struct RandomStream: Sendable {
     }
 
     private func philox(_ counter: UInt64) -> (UInt32, UInt32, UInt32, UInt32) {
-        var c = (UInt32(truncatingIfNeeded: counter), UInt32(truncatingIfNeeded: counter >> 32), high.0, high.1)
+        var c = (
+            UInt32(truncatingIfNeeded: counter), UInt32(truncatingIfNeeded: counter >> 32), high.0,
+            high.1
+        )
         var k = key
         for _ in 0..<10 {
             let a = c.0.multipliedFullWidth(by: 0xD251_1F53)

@@ -58,7 +58,9 @@ package struct SHA256: Sendable {
         var tail = block
         tail.append(0x80)
         while tail.count % 64 != 56 { tail.append(0) }
-        for shift in stride(from: 56, through: 0, by: -8) { tail.append(UInt8(truncatingIfNeeded: (length &* 8) >> UInt64(shift))) }
+        for shift in stride(from: 56, through: 0, by: -8) {
+            tail.append(UInt8(truncatingIfNeeded: (length &* 8) >> UInt64(shift)))
+        }
         tail.withUnsafeBytes { raw in
             for at in stride(from: 0, to: raw.count, by: 64) { SHA256.compress(&state, raw, at) }
         }
@@ -68,10 +70,13 @@ package struct SHA256: Sendable {
         }.joined()
     }
 
-    private static func compress(_ state: inout [UInt32], _ bytes: UnsafeRawBufferPointer, _ at: Int) {
+    private static func compress(
+        _ state: inout [UInt32], _ bytes: UnsafeRawBufferPointer, _ at: Int
+    ) {
         withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 64) { w in
             for i in 0..<16 {
-                w[i] = UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: at + 4 * i, as: UInt32.self))
+                w[i] = UInt32(
+                    bigEndian: bytes.loadUnaligned(fromByteOffset: at + 4 * i, as: UInt32.self))
             }
             for i in 16..<64 {
                 let a = w[i - 15]
@@ -96,7 +101,9 @@ package struct SHA256: Sendable {
         }
     }
 
-    @inline(__always) private static func rotate(_ x: UInt32, _ n: UInt32) -> UInt32 { x >> n | x << (32 - n) }
+    @inline(__always) private static func rotate(_ x: UInt32, _ n: UInt32) -> UInt32 {
+        x >> n | x << (32 - n)
+    }
 
     /// The first 32 bits of the fractional parts of the cube roots of the first 64 primes.
     private static let rounds: [UInt32] = {

@@ -65,11 +65,12 @@ package final class ThreadPool: @unchecked Sendable {
         done.deallocate()
     }
 
-    /// Runs `body(0)` ... `body(count - 1)`, in any order and on any thread, and returns when all are done.
+    /// Runs `body` for 0 to `count - 1`, in any order and on any thread; returns when all are done.
     ///
     /// A call from inside a tile, or while another thread uses the pool, runs serially.
     package func parallelFor(_ count: Int, _ body: (Int) -> Void) {
-        guard count > 1, !handles.isEmpty, isBusy.exchange(true, ordering: .acquiring) == false else {
+        guard count > 1, !handles.isEmpty, isBusy.exchange(true, ordering: .acquiring) == false
+        else {
             for i in 0..<max(count, 0) { body(i) }
             return
         }
@@ -112,9 +113,13 @@ package final class ThreadPool: @unchecked Sendable {
     private func work() {
         var seen = 0
         while true {
-            for _ in 0..<ThreadPool.spins where generation.load(ordering: .acquiring) == seen { pause() }
+            for _ in 0..<ThreadPool.spins where generation.load(ordering: .acquiring) == seen {
+                pause()
+            }
             pthread_mutex_lock(lock)
-            while generation.load(ordering: .acquiring) == seen, !isClosing { pthread_cond_wait(wake, lock) }
+            while generation.load(ordering: .acquiring) == seen, !isClosing {
+                pthread_cond_wait(wake, lock)
+            }
             seen = generation.load(ordering: .acquiring)
             if isClosing {
                 pthread_mutex_unlock(lock)

@@ -8,10 +8,12 @@ package struct Architecture: Sendable {
     package var hiddenSize: Int
     /// `max_position_embeddings`: tokens of the longest sequence the model was made for.
     package var contextLength: Int
-    /// `[vocabulary, hidden]`
+    /// The input embedding, `[vocabulary, hidden]`.
     package var embedding: Weight
-    /// An id whose embedding starts at 0 and gets no gradient from being read (torch's `padding_idx`). A tied
-    /// head still trains it.
+    /// An id whose embedding starts at 0 and gets no gradient from being read (torch's
+    /// `padding_idx`).
+    ///
+    /// A tied head still trains it.
     package var paddingID: Int32?
     /// `[context, hidden]`, added to the embeddings; nil where positions are rotary.
     package var positions: Weight?
@@ -19,7 +21,7 @@ package struct Architecture: Sendable {
     package var finalNorm: Norm
     /// `[vocabulary, hidden]`; nil = the embedding is the head too.
     package var head: Weight?
-    /// cap * tanh(logits / cap)
+    /// Bounds the logits: `cap * tanh(logits / cap)`.
     package var logitSoftcap: Float?
     /// What a file may leave out in front of every name: "transformer.".
     package var optionalPrefix: String
@@ -28,7 +30,8 @@ package struct Architecture: Sendable {
 
     package init(
         family: String, vocabularySize: Int, hiddenSize: Int, contextLength: Int, embedding: Weight,
-        positions: Weight? = nil, blocks: [Block], finalNorm: Norm, head: Weight?, optionalPrefix: String,
+        positions: Weight? = nil, blocks: [Block], finalNorm: Norm, head: Weight?,
+        optionalPrefix: String,
         ignoredSuffixes: [String] = []
     ) {
         self.family = family

@@ -15,12 +15,14 @@ extension Model {
         var byWeight: [String: Parameter] = [:]
         for (weight, location) in found {
             byWeight[weight.name] = Parameter(
-                name: location.entry.name, master: try location.tensor(dtype: master, device: device), compute: dtype)
+                name: location.entry.name,
+                master: try location.tensor(dtype: master, device: device), compute: dtype)
         }
         let byName = Dictionary(uniqueKeysWithValues: byWeight.values.map { ($0.name, $0) })
         return Model(
             config: layout.config, architecture: layout.architecture, device: device, dtype: dtype,
-            parameters: layout.weights.names.compactMap { byName[$0] }, byWeight: byWeight, directory: directory,
+            parameters: layout.weights.names.compactMap { byName[$0] }, byWeight: byWeight,
+            directory: directory,
             storedType: layout.weights.commonType, eosIDs: layout.eosIDs)
     }
 
@@ -29,7 +31,9 @@ extension Model {
     /// Every tensor has its own stream, keyed by its name: the same seed and name give the same numbers.
     ///
     /// - Throws: `KeelError` (badData) for a config that is wrong or not supported.
-    package static func new(_ config: ModelConfig, seed: UInt64, dtype: DType = .f32, device: Device) throws
+    package static func new(
+        _ config: ModelConfig, seed: UInt64, dtype: DType = .f32, device: Device
+    ) throws
         -> Model
     {
         let architecture = try Families.architecture(of: config)
@@ -40,22 +44,28 @@ extension Model {
             let tensor: Tensor
             switch weight.start {
             case .zeros: tensor = Tensor(zeros: weight.shape, dtype: master, device: device)
-            case .ones: tensor = Tensor(filled: 1, shape: weight.shape, dtype: master, device: device)
+            case .ones:
+                tensor = Tensor(filled: 1, shape: weight.shape, dtype: master, device: device)
             case .normal(let scale):
                 let stream = RandomStream(seed: seed, place: "init \(weight.name)")
-                var values = (0..<weight.count).map { Float(stream.normal(UInt64($0)) * std * scale) }
+                var values = (0..<weight.count).map {
+                    Float(stream.normal(UInt64($0)) * std * scale)
+                }
                 if weight == architecture.embedding, let row = architecture.paddingID {
                     let start = Int(row) * architecture.hiddenSize
                     values.replaceSubrange(
-                        start..<start + architecture.hiddenSize, with: repeatElement(0, count: architecture.hiddenSize))
+                        start..<start + architecture.hiddenSize,
+                        with: repeatElement(0, count: architecture.hiddenSize))
                 }
                 tensor = Tensor(values, shape: weight.shape, dtype: master, device: device)
             }
             parameters.append(Parameter(name: weight.name, master: tensor, compute: dtype))
         }
         return Model(
-            config: config, architecture: architecture, device: device, dtype: dtype, parameters: parameters,
-            byWeight: Dictionary(uniqueKeysWithValues: parameters.map { ($0.name, $0) }), directory: nil,
+            config: config, architecture: architecture, device: device, dtype: dtype,
+            parameters: parameters,
+            byWeight: Dictionary(uniqueKeysWithValues: parameters.map { ($0.name, $0) }),
+            directory: nil,
             storedType: .f32, eosIDs: config.eosIDs)
     }
 }
@@ -75,7 +85,8 @@ package struct ModelDirectory {
         guard Files.isDirectory(path) else {
             throw KeelError(
                 "model", Files.exists(path) ? "not a folder" : "no such folder", at: path,
-                fix: "give a folder with config.json, model.safetensors and tokenizer.json", code: .noInput)
+                fix: "give a folder with config.json, model.safetensors and tokenizer.json",
+                code: .noInput)
         }
         config = try ModelConfig(path: Files.join(path, "config.json"))
         architecture = try Families.architecture(of: config)
@@ -97,10 +108,13 @@ package struct ModelDirectory {
         var used: Set<String> = []
         let prefix = architecture.optionalPrefix
         let found = try architecture.weights.map { weight in
-            let short = weight.name.hasPrefix(prefix) ? String(weight.name.dropFirst(prefix.count)) : weight.name
+            let short =
+                weight.name.hasPrefix(prefix)
+                ? String(weight.name.dropFirst(prefix.count)) : weight.name
             guard let location = weights[weight.name] ?? weights[short] else {
                 throw KeelError(
-                    "model", "the weights have no tensor \(weight.name)", at: weights.files.first?.path ?? path,
+                    "model", "the weights have no tensor \(weight.name)",
+                    at: weights.files.first?.path ?? path,
                     fix: weight == architecture.head
                         ? "set \"tie_word_embeddings\": true if the embedding is the head"
                         : "config.json and the weights do not belong together",
@@ -122,7 +136,9 @@ package struct ModelDirectory {
         }
         if let first = unused.first {
             let others = unused.count == 1 ? "" : " and \(unused.count - 1) more"
-            Log.warning("\(path): tensor \(first)\(others) of the weight file is not part of the model and is left out")
+            Log.warning(
+                "\(path): tensor \(first)\(others) of the weight file is not part of the model and is left out"
+            )
         }
         return found
     }

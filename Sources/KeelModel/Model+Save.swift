@@ -19,14 +19,18 @@ extension Model {
     ///   - dtype: what the weights are stored as: f32 keeps the master copies exactly; bf16 rounds them.
     ///   - source: where tokenizer and generation files come from; nil = where the model was loaded from.
     /// - Throws: `KeelError` (io, cannotCreate).
-    package func save(to folder: String, as dtype: DType = .f32, companionsFrom source: String? = nil) throws {
+    package func save(
+        to folder: String, as dtype: DType = .f32, companionsFrom source: String? = nil
+    ) throws {
         try Files.makeDirectory(folder)
         try SafetensorsWriter.write(
             Files.join(folder, "model.safetensors"),
             parameters.map { SafetensorsWriter.Item($0.name, $0.master, as: dtype) })
         try AtomicWrite.file(
-            Files.join(folder, "config.json"), JSON.object(savedConfig(dtype)).text(pretty: true) + "\n")
-        guard let source = source ?? directory, Files.absolute(source) != Files.absolute(folder) else { return }
+            Files.join(folder, "config.json"),
+            JSON.object(savedConfig(dtype)).text(pretty: true) + "\n")
+        guard let source = source ?? directory, Files.absolute(source) != Files.absolute(folder)
+        else { return }
         for name in Model.companions {
             let from = Files.join(source, name)
             if Files.isRegular(from) { try Files.copy(from, to: Files.join(folder, name)) }

@@ -1,7 +1,9 @@
 import KeelCore
 import KeelTensor
 
-/// A causal language model: a decoder and its parameters. It knows no objective.
+/// A causal language model: a decoder and its parameters.
+///
+/// It knows no objective.
 package final class Model: @unchecked Sendable {
     package let config: ModelConfig
     package let decoder: Decoder
@@ -25,7 +27,8 @@ package final class Model: @unchecked Sendable {
     ///   - parameters: the same, in the order they are saved in.
     init(
         config: ModelConfig, architecture: Architecture, device: Device, dtype: DType,
-        parameters: [Parameter], byWeight: [String: Parameter], directory: String?, storedType: StoredType,
+        parameters: [Parameter], byWeight: [String: Parameter], directory: String?,
+        storedType: StoredType,
         eosIDs: [Int32]
     ) {
         self.config = config
@@ -70,15 +73,21 @@ package final class Model: @unchecked Sendable {
         try check(batch)
         guard !batch.targets.isEmpty else {
             let none = Tensor(zeros: [0], dtype: dtype.accumulator, device: device)
-            return Scores(logprobs: none, entropy: entropy ? none : nil, correct: correct ? [] : nil)
+            return Scores(
+                logprobs: none, entropy: entropy ? none : nil, correct: correct ? [] : nil)
         }
         let pass = self.pass(batch, tape)
         let hidden = decoder.hidden(
-            ids: Tensor(batch.ids, device: device), selected: Tensor(batch.scored, device: device), pass)
+            ids: Tensor(batch.ids, device: device), selected: Tensor(batch.scored, device: device),
+            pass)
         let result = NN.logprobs(
-            hidden, weight: pass[architecture.headWeight], targets: Tensor(batch.targets, device: device),
-            temperature: Float(temperature), softcap: architecture.logitSoftcap, entropy: entropy, argmax: correct)
-        return Scores(logprobs: result.logprobs, entropy: result.entropy, correct: result.correct.map { $0.ints().map { $0 == 1 } })
+            hidden, weight: pass[architecture.headWeight],
+            targets: Tensor(batch.targets, device: device),
+            temperature: Float(temperature), softcap: architecture.logitSoftcap, entropy: entropy,
+            argmax: correct)
+        return Scores(
+            logprobs: result.logprobs, entropy: result.entropy,
+            correct: result.correct.map { $0.ints().map { $0 == 1 } })
     }
 
     /// Next-token logits of some rows of a batch, f32, without gradient.
@@ -111,13 +120,15 @@ package final class Model: @unchecked Sendable {
             if let id = ids.first(where: { $0 < 0 || $0 >= vocabulary }) {
                 throw KeelError(
                     "model", "token id \(id) is not in the model's vocabulary of \(vocabulary)",
-                    at: directory, fix: "use the tokenizer that came with the model", code: .badData)
+                    at: directory, fix: "use the tokenizer that came with the model", code: .badData
+                )
             }
         }
         guard architecture.positions != nil, let last = batch.positions.max() else { return }
         guard last < Int32(contextLength) else {
             throw KeelError(
-                "model", "a sequence of \(last + 1) tokens; the model has \(contextLength) positions",
+                "model",
+                "a sequence of \(last + 1) tokens; the model has \(contextLength) positions",
                 at: directory, fix: "shorten the sequences (max_length)", code: .badData)
         }
     }

@@ -12,7 +12,8 @@ package struct ModelConfig: Sendable {
     package init(path: String) throws {
         let json = try JSON.parse(try Files.read(path), name: path, duplicates: .reject)
         guard let object = json.object else {
-            throw KeelError("model", "config.json holds \(json.kind), not an object", at: path, code: .badData)
+            throw KeelError(
+                "model", "config.json holds \(json.kind), not an object", at: path, code: .badData)
         }
         self.init(object, path: path)
     }
@@ -42,7 +43,9 @@ package struct ModelConfig: Sendable {
             return fallback
         }
         guard let number = value.int, range.contains(number) else {
-            throw bad(key, "\(value.text()) is not an integer in \(range.lowerBound)...\(range.upperBound)")
+            throw bad(
+                key,
+                "\(value.text()) is not an integer in \(range.lowerBound)...\(range.upperBound)")
         }
         return number
     }
@@ -55,7 +58,9 @@ package struct ModelConfig: Sendable {
             guard let fallback else { throw missing(key) }
             return fallback
         }
-        guard let number = value.double, number.isFinite else { throw bad(key, "\(value.text()) is not a number") }
+        guard let number = value.double, number.isFinite else {
+            throw bad(key, "\(value.text()) is not a number")
+        }
         return number
     }
 
@@ -82,7 +87,9 @@ package struct ModelConfig: Sendable {
     package func modelType() throws -> String { try string("model_type") }
 
     /// "LlamaForCausalLM" and the like; may be absent.
-    package var architectures: [String] { (self["architectures"]?.array ?? []).compactMap(\.string) }
+    package var architectures: [String] {
+        (self["architectures"]?.array ?? []).compactMap(\.string)
+    }
 
     /// Ids that end a text: `eos_token_id`, one or a list.
     package var eosIDs: [Int32] { ModelConfig.ids(self["eos_token_id"]) }
@@ -99,7 +106,9 @@ package struct ModelConfig: Sendable {
     }
 
     /// Standard deviation of new weights.
-    package func initializerRange() throws -> Double { try number("initializer_range", default: 0.02) }
+    package func initializerRange() throws -> Double {
+        try number("initializer_range", default: 0.02)
+    }
 
     static func ids(_ value: JSON?) -> [Int32] {
         guard let value else { return [] }
@@ -117,7 +126,8 @@ package struct ModelConfig: Sendable {
         }
         let kind = (settings["rope_type"] ?? settings["type"])?.string ?? "default"
         guard kind == "default" else {
-            throw unsupported("rope_type", "rotary scaling \"\(kind)\"", known: "only \"default\" is")
+            throw unsupported(
+                "rope_type", "rotary scaling \"\(kind)\"", known: "only \"default\" is")
         }
         let theta: Double
         if let value = settings["rope_theta"] {
@@ -138,15 +148,19 @@ package struct ModelConfig: Sendable {
     func refuseUnsupported() throws {
         if let quantization = self["quantization_config"] {
             let method = quantization["quant_method"]?.string ?? "of unknown kind"
-            throw unsupported("quantization_config", "quantised weights (\(method))", known: "f32, bf16 and f16 are")
+            throw unsupported(
+                "quantization_config", "quantised weights (\(method))",
+                known: "f32, bf16 and f16 are")
         }
-        for key in ["num_local_experts", "num_experts", "n_routed_experts"] where (self[key]?.int ?? 0) > 0 {
+        for key in ["num_local_experts", "num_experts", "n_routed_experts"]
+        where (self[key]?.int ?? 0) > 0 {
             throw unsupported(key, "a mixture of experts")
         }
         for key in ["is_encoder_decoder", "add_cross_attention"] where self[key]?.bool == true {
             throw unsupported(key, "cross attention")
         }
-        for name in architectures where !name.hasSuffix("ForCausalLM") && !name.hasSuffix("LMHeadModel") {
+        for name in architectures
+        where !name.hasSuffix("ForCausalLM") && !name.hasSuffix("LMHeadModel") {
             // A bare "LlamaModel" has the same tensors, without a head; the weights tell.
             guard name.hasSuffix("Model") else {
                 throw unsupported("architectures", "\(name)", known: "causal language models are")
@@ -158,7 +172,8 @@ package struct ModelConfig: Sendable {
 
     package func missing(_ key: String) -> KeelError {
         KeelError(
-            "model", "config.json has no \"\(key)\"", at: path, fix: "get the model's config.json again",
+            "model", "config.json has no \"\(key)\"", at: path,
+            fix: "get the model's config.json again",
             code: .badData)
     }
 
@@ -168,7 +183,8 @@ package struct ModelConfig: Sendable {
 
     package func unsupported(_ key: String, _ what: String, known: String? = nil) -> KeelError {
         KeelError(
-            "model", "\(what): not supported" + (known.map { "; \($0)" } ?? ""), at: "\(path), key \(key)",
+            "model", "\(what): not supported" + (known.map { "; \($0)" } ?? ""),
+            at: "\(path), key \(key)",
             code: .badData)
     }
 }

@@ -3,7 +3,7 @@ import KeelTensor
 
 /// Sequences laid end to end without padding, and which of their tokens are scored.
 package struct PackedBatch: Sendable {
-    /// `[rows]`
+    /// The tokens, `[rows]`.
     package var ids: [Int32]
     /// `[rows]`: distance from the start of the token's own sequence.
     package var positions: [Int32]
@@ -19,7 +19,8 @@ package struct PackedBatch: Sendable {
     ) {
         precondition(
             ids.count == positions.count && scored.count == targets.count,
-            "\(ids.count) ids, \(positions.count) positions; \(scored.count) scored, \(targets.count) targets")
+            "\(ids.count) ids, \(positions.count) positions; \(scored.count) scored, \(targets.count) targets"
+        )
         self.ids = ids
         self.positions = positions
         self.layout = layout
@@ -44,7 +45,8 @@ package struct PackedBatch: Sendable {
     ///
     /// - Parameter promptLengths: at least 1 is used: nothing predicts the first id.
     package init(sequences: [[Int32]], promptLengths: [Int]) {
-        precondition(sequences.count == promptLengths.count, "\(promptLengths.count) prompt lengths")
+        precondition(
+            sequences.count == promptLengths.count, "\(promptLengths.count) prompt lengths")
         var ids: [Int32] = []
         var positions: [Int32] = []
         var spans: [(queries: Range<Int>, keys: [Range<Int>])] = []

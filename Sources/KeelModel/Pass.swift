@@ -22,7 +22,9 @@ final class Pass {
         self.cacheStep = cacheStep
     }
 
-    /// The tensor of a weight. A tied one is the same leaf wherever it is used.
+    /// The tensor of a weight.
+    ///
+    /// A tied one is the same leaf wherever it is used.
     subscript(weight: Weight) -> Tensor {
         if let leaf = leaves[weight.name] { return leaf }
         guard let parameter = parameters[weight.name] else {

@@ -29,8 +29,10 @@ import Testing
         let a = RandomStream(seed: 7, place: "generate", 3, 11)
         let b = RandomStream(seed: 7, place: "generate", 3, 11)
         let others = [
-            RandomStream(seed: 8, place: "generate", 3, 11), RandomStream(seed: 7, place: "order", 3, 11),
-            RandomStream(seed: 7, place: "generate", 11, 3), RandomStream(seed: 7, place: "generate", 3, 12),
+            RandomStream(seed: 8, place: "generate", 3, 11),
+            RandomStream(seed: 7, place: "order", 3, 11),
+            RandomStream(seed: 7, place: "generate", 11, 3),
+            RandomStream(seed: 7, place: "generate", 3, 12),
         ]
         for n in 0..<64 as Range<UInt64> {
             #expect(a.bits(n) == b.bits(n))
@@ -112,7 +114,8 @@ import Testing
         #expect {
             try Files.read("/nowhere/at-all")
         } throws: { error in
-            (error as? KeelError)?.code == .noInput && (error as? KeelError)?.at == "/nowhere/at-all"
+            (error as? KeelError)?.code == .noInput
+                && (error as? KeelError)?.at == "/nowhere/at-all"
         }
     }
 
@@ -126,9 +129,12 @@ import Testing
 }
 
 @Suite struct NearestTests {
-    @Test(arguments: [("learnin_rate", "learning_rate"), ("bata", "beta"), ("refrence", "reference")])
+    @Test(arguments: [
+        ("learnin_rate", "learning_rate"), ("bata", "beta"), ("refrence", "reference"),
+    ])
     func misspeltNamesFindTheirOwn(wrong: String, right: String) {
-        #expect(nearest(wrong, among: ["learning_rate", "beta", "reference", "warmup_steps"]) == right)
+        #expect(
+            nearest(wrong, among: ["learning_rate", "beta", "reference", "warmup_steps"]) == right)
     }
 
     @Test func strangersFindNothing() {

@@ -3,7 +3,8 @@ import Testing
 
 @Suite struct JSONTests {
     @Test func valuesRoundTrip() throws {
-        let text = #"{"a": [1, -2.5, 1e300, "\u00e9\n\u0000"], "b": {"c": null, "d": true}, "e": 18446744073709551615}"#
+        let text =
+            #"{"a": [1, -2.5, 1e300, "\u00e9\n\u0000"], "b": {"c": null, "d": true}, "e": 18446744073709551615}"#
         let value = try JSON.parse(text)
         #expect(value["a"]?[0]?.int == 1)
         #expect(value["a"]?[1]?.double == -2.5)
@@ -15,8 +16,10 @@ import Testing
     }
 
     @Test(arguments: [
-        ("", 1), ("   ", 4), ("{", 2), ("[1,]", 4), ("{'a':1}", 2), ("[NaN]", 2), ("[1.]", 2), ("[1 2]", 4),
-        ("{\"a\":1} x", 9), ("\"abc", 1), ("[99999999999999999999]", 2), ("[1e999]", 2), ("// c\n1", 1),
+        ("", 1), ("   ", 4), ("{", 2), ("[1,]", 4), ("{'a':1}", 2), ("[NaN]", 2), ("[1.]", 2),
+        ("[1 2]", 4),
+        ("{\"a\":1} x", 9), ("\"abc", 1), ("[99999999999999999999]", 2), ("[1e999]", 2),
+        ("// c\n1", 1),
         ("[\"a\nb\"]", 2), ("1\u{0}", 2), ("{\"a\\u0000b\":1}", 2), ("tru", 4),
     ])
     func badTextIsRefusedWithItsPlace(text: String, column: Int) {
@@ -57,10 +60,13 @@ import Testing
     @Test func commentsAreBlankedAndKeysPlaced() throws {
         let text = "{ // one\n \"train\": { /* two */ \"lr\": 1 }, \"list\": [ {\"x\": 2} ] }"
         let scan = try Array(text.utf8).withUnsafeBytes {
-            try JSONScanner.scan($0, name: "c.json", options: [.comments, .keyOffsets], duplicates: .reject)
+            try JSONScanner.scan(
+                $0, name: "c.json", options: [.comments, .keyOffsets], duplicates: .reject)
         }
         #expect(try JSON.parse(scan.cleaned, name: "c.json")["train"]?["lr"]?.int == 1)
-        #expect(scan.keyOffsets["train.lr"] == text.utf8.distance(from: text.startIndex, to: text.range(of: "\"lr\"")))
+        #expect(
+            scan.keyOffsets["train.lr"]
+                == text.utf8.distance(from: text.startIndex, to: text.range(of: "\"lr\"")))
         #expect(scan.keyOffsets["list.0.x"] != nil)
     }
 }

@@ -4,18 +4,22 @@ import KeelCore
 
 /// `keel check CONFIG`: everything that `train` would check, a memory plan, and a rehearsal.
 package enum CheckCommand {
-    /// Loads what the config names and makes two optimizer steps in memory. Writes nothing but caches.
+    /// Loads what the config names and makes two optimizer steps in memory.
+    ///
+    /// Writes nothing but caches.
     ///
     /// - Returns: a report: data, model, plugins, memory, and the two steps.
     /// - Throws: what `train` would throw.
     package static func run(_ options: TrainCommand.Options, rehearse: Bool = true) throws -> JSON {
         let catalog = PluginCatalog(searchPaths: options.pluginPaths)
         let (config, plugins) = try RunConfig.load(
-            options.configPath, overrides: options.overrides, outputDir: options.outputDir, catalog: catalog)
+            options.configPath, overrides: options.overrides, outputDir: options.outputDir,
+            catalog: catalog)
         let setup = try RunSetup(config: config, plugins: plugins, catalog: catalog)
         let parameters = setup.model.parameterCount
         var report: JSONObject = [
-            "config": .string(options.configPath), "objective": .string(plugins.objective.component.name),
+            "config": .string(options.configPath),
+            "objective": .string(plugins.objective.component.name),
             "parameters": JSON(parameters), "total_steps": JSON(setup.totalSteps),
             "steps_per_epoch": JSON(setup.loop.stepsPerEpoch),
             "data": .array(setup.notes.map { .string($0) }),
@@ -26,7 +30,8 @@ package enum CheckCommand {
             let begin = Clock.now()
             let result = try setup.loop.step(step, learningRate: setup.schedule.rate(at: step))
             steps.append([
-                "loss": .double(result.loss), "grad_norm": .double(result.gradNorm), "tokens": JSON(result.tokens),
+                "loss": .double(result.loss), "grad_norm": .double(result.gradNorm),
+                "tokens": JSON(result.tokens),
                 "seconds": .double(Clock.now() - begin),
             ])
         }
@@ -34,7 +39,8 @@ package enum CheckCommand {
         // Masters, gradients and two moments in f32 are fixed; the rest is what the two steps needed.
         report["memory"] = [
             "weights_and_optimizer_bytes": JSON(16 * parameters),
-            "tensor_peak_bytes": JSON(setup.device.memory.peak), "process_peak_bytes": JSON(peakResidentBytes()),
+            "tensor_peak_bytes": JSON(setup.device.memory.peak),
+            "process_peak_bytes": JSON(peakResidentBytes()),
         ]
         return .object(report)
     }
@@ -57,7 +63,8 @@ package enum CheckCommand {
             let megabytes = { (key: String) in ((memory[key]?.int ?? 0) + (1 << 19)) >> 20 }
             lines.append(
                 "memory      weights and optimizer \(megabytes("weights_and_optimizer_bytes")) MiB, tensors at most "
-                    + "\(megabytes("tensor_peak_bytes")) MiB, process at most \(megabytes("process_peak_bytes")) MiB")
+                    + "\(megabytes("tensor_peak_bytes")) MiB, process at most \(megabytes("process_peak_bytes")) MiB"
+            )
         }
         return lines.joined(separator: "\n")
     }

@@ -31,27 +31,36 @@ package enum EvalCommand {
     /// - Returns: `{"rows", "judge", "model": {...}, "against": {...}?, "win_rate"?, ...}`; see docs/commands.md.
     package static func run(_ options: Options) throws -> JSON {
         let catalog = PluginCatalog(searchPaths: options.pluginPaths)
-        let (config, choices, sampler) = try RunConfig.loadRewards(options.rewardsPath, catalog: catalog)
-        let device = Device.cpu(threads: options.threads ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
-        let dataset = try Dataset.load(path: options.data, wanted: .prompt, columns: config.data.renames)
+        let (config, choices, sampler) = try RunConfig.loadRewards(
+            options.rewardsPath, catalog: catalog)
+        let device = Device.cpu(
+            threads: options.threads ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+        let dataset = try Dataset.load(
+            path: options.data, wanted: .prompt, columns: config.data.renames)
         let rewards = try RewardSet(config, choices, catalog: catalog, seed: options.seed)
 
         func completions(_ folder: String) throws -> (Model, [Sample], RewardSet.Scored) {
             let tokenizer = try Tokenizer.load(directory: folder)
             let model = try Model.load(directory: folder, dtype: options.dtype, device: device)
-            let limits = LengthLimits(maxLength: model.contextLength - 1, maxPromptLength: nil, maxCompletionLength: nil)
-            let tokens = try TokenizedDataset.tokenize(dataset, tokenizer: tokenizer, limits: limits, cacheDirectory: nil)
+            let limits = LengthLimits(
+                maxLength: model.contextLength - 1, maxPromptLength: nil, maxCompletionLength: nil)
+            let tokens = try TokenizedDataset.tokenize(
+                dataset, tokenizer: tokenizer, limits: limits, cacheDirectory: nil)
             let prompts = tokens.rows.prefix(options.rows ?? .max).map {
                 Prompt(row: $0.index, tokens: $0.prompt, json: dataset.row($0.index))
             }
             let sampling = Sampling(
                 model: model, tokenizer: tokenizer,
                 sampler: try TokenSamplerInstance(
-                    sampler.component, catalog: catalog, parameters: sampler.parameters, seed: options.seed),
+                    sampler.component, catalog: catalog, parameters: sampler.parameters,
+                    seed: options.seed),
                 temperature: config.sampler.temperature,
-                maxNewTokens: options.maxNewTokens ?? config.data.maxCompletionLength ?? 128, seed: options.seed)
-            let samples = try sampling.generate(Array(prompts), samplesPerPrompt: 1, stream: 0, place: "evaluate")
-            let scored = try rewards.score(samples, group: samples.indices.map { Int32($0) }, context: CallContext())
+                maxNewTokens: options.maxNewTokens ?? config.data.maxCompletionLength ?? 128,
+                seed: options.seed)
+            let samples = try sampling.generate(
+                Array(prompts), samplesPerPrompt: 1, stream: 0, place: "evaluate")
+            let scored = try rewards.score(
+                samples, group: samples.indices.map { Int32($0) }, context: CallContext())
             return (model, samples, scored)
         }
 
@@ -62,7 +71,8 @@ package enum EvalCommand {
         ]
         if let against = options.against {
             let (other, otherSamples, otherScored) = try completions(against)
-            report["against"] = .object(summary(against, otherSamples, otherScored, seed: options.seed))
+            report["against"] = .object(
+                summary(against, otherSamples, otherScored, seed: options.seed))
             let wins = zip(scored.rewards, otherScored.rewards).map { own, other in
                 own.isNaN || other.isNaN ? 0.5 : own > other ? 1.0 : own == other ? 0.5 : 0.0
             }
@@ -78,7 +88,8 @@ package enum EvalCommand {
     /// The number that decides a win: the combined reward.
     private static func judge(_ rewards: RewardSet) -> String {
         "combined reward: "
-            + rewards.composition.parts.map { "\(JSON.double($0.weight).text()) x \($0.name)" }.joined(separator: " + ")
+            + rewards.composition.parts.map { "\(JSON.double($0.weight).text()) x \($0.name)" }
+            .joined(separator: " + ")
     }
 
     private static func summary(
@@ -95,7 +106,8 @@ package enum EvalCommand {
             parts.append(name, .double(Statistics.mean(values.filter { !$0.isNaN })))
         }
         out.append("rewards", .object(parts))
-        out.append("length_tokens", .double(Statistics.mean(samples.map { Double($0.tokens.count) })))
+        out.append(
+            "length_tokens", .double(Statistics.mean(samples.map { Double($0.tokens.count) })))
         out.append("finished", .double(Statistics.mean(samples.map { $0.isFinished ? 1 : 0 })))
         let texts = samples.map(\.text)
         for n in 1...3 {
@@ -106,10 +118,17 @@ package enum EvalCommand {
     }
 
     /// Mean over completions of sum_t log pi_model - log pi_against, in nats: an estimate of the sequence KL.
-    private static func kl(_ samples: [Sample], _ model: Model, _ other: Model, _ temperature: Double) throws -> JSON {
-        let scorers = (SequenceScorer(model: model, temperature: temperature), SequenceScorer(model: other, temperature: temperature))
+    private static func kl(
+        _ samples: [Sample], _ model: Model, _ other: Model, _ temperature: Double
+    ) throws -> JSON {
+        let scorers = (
+            SequenceScorer(model: model, temperature: temperature),
+            SequenceScorer(model: other, temperature: temperature)
+        )
         let values = try samples.map { sample in
-            let row = TokenizedRow(index: sample.prompt.row, prompt: sample.prompt.tokens, completions: [sample.tokens])
+            let row = TokenizedRow(
+                index: sample.prompt.row, prompt: sample.prompt.tokens, completions: [sample.tokens]
+            )
             let own = try scorers.0.logprobs([row])[0].reduce(0.0) { $0 + Double($1) }
             let theirs = try scorers.1.logprobs([row])[0].reduce(0.0) { $0 + Double($1) }
             return own - theirs
@@ -125,7 +144,8 @@ package enum EvalCommand {
             return "\((value * 10_000).rounded() / 10_000)"
         }
         func row(_ name: String, _ cells: [String]) -> String {
-            let padded = cells.map { $0 + String(repeating: " ", count: max(1, 24 - $0.count)) }.joined()
+            let padded = cells.map { $0 + String(repeating: " ", count: max(1, 24 - $0.count)) }
+                .joined()
             return name + String(repeating: " ", count: max(1, 24 - name.count)) + padded
         }
         var lines = [row("", models.map { Files.name($0["path"]?.string ?? "") })]
@@ -134,12 +154,15 @@ package enum EvalCommand {
                 "reward",
                 models.map { model in
                     let interval = model["reward_interval_95"]
-                    return "\(number(model["reward"])) [\(number(interval?[0])), \(number(interval?[1]))]"
+                    return
+                        "\(number(model["reward"])) [\(number(interval?[0])), \(number(interval?[1]))]"
                 }))
         for name in models.first?["rewards"]?.object?.keys ?? [] {
             lines.append(row("  \(name)", models.map { number($0["rewards"]?[name]) }))
         }
-        let keys = ["length_tokens", "finished"] + (1...3).map { "distinct_\($0)_corpus" } + (1...3).map { "distinct_\($0)_per_word" }
+        let keys =
+            ["length_tokens", "finished"] + (1...3).map { "distinct_\($0)_corpus" }
+            + (1...3).map { "distinct_\($0)_per_word" }
         for key in keys { lines.append(row(key, models.map { number($0[key]) })) }
         lines.append(row("rows", [report["rows"]?.text() ?? ""]))
         lines.append("judge: \(report["judge"]?.string ?? "")")

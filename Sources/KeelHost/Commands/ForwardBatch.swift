@@ -29,7 +29,9 @@ struct ForwardBatch {
         var lengths = [Int](repeating: 1, count: rows.count)
         if let given = line["prompt_len"] {
             guard let list = given.array, list.count == rows.count else {
-                throw KeelError("forward", "prompt_len needs one number for each of \(rows.count) rows", code: .badData)
+                throw KeelError(
+                    "forward", "prompt_len needs one number for each of \(rows.count) rows",
+                    code: .badData)
             }
             lengths = try list.map { value in
                 guard let length = value.int, length >= 0 else {
@@ -40,12 +42,14 @@ struct ForwardBatch {
         }
         packed = PackedBatch(sequences: sequences, promptLengths: lengths)
         guard !packed.targets.isEmpty else {
-            throw KeelError("forward", "no row has a token after its prompt: nothing to train", code: .badData)
+            throw KeelError(
+                "forward", "no row has a token after its prompt: nothing to train", code: .badData)
         }
         var entries: [String: [Int]] = [:]
         for (name, value) in line["entries"]?.object ?? JSONObject() {
             guard let list = value.array else {
-                throw KeelError("forward", "entries of \(name) must be a list of indices", code: .badData)
+                throw KeelError(
+                    "forward", "entries of \(name) must be a list of indices", code: .badData)
             }
             entries[name] = try list.map { index in
                 guard let index = index.int else {
@@ -67,7 +71,8 @@ struct ForwardBatch {
             return number
         }
         guard let steps = value["steps"]?.int, (1...1000).contains(steps) else {
-            throw KeelError("forward", "adamw.steps must be an integer from 1 to 1000", code: .badData)
+            throw KeelError(
+                "forward", "adamw.steps must be an integer from 1 to 1000", code: .badData)
         }
         return AdamWSettings(
             steps: steps, lr: try number("lr", 1e-3), beta1: try number("beta1", 0.9, below: 1),
@@ -81,11 +86,13 @@ enum TokenIDs {
     /// - Throws: `KeelError` (badData) that names the item.
     static func read(_ value: JSON, _ what: String) throws -> [Int32] {
         guard let list = value.array else {
-            throw KeelError("ids", "\(what) must be a list of token ids, found \(value.kind)", code: .badData)
+            throw KeelError(
+                "ids", "\(what) must be a list of token ids, found \(value.kind)", code: .badData)
         }
         return try list.enumerated().map { i, item in
             guard let id = item.int.flatMap({ Int32(exactly: $0) }) else {
-                throw KeelError("ids", "item \(i) of \(what) is no token id: \(item.text())", code: .badData)
+                throw KeelError(
+                    "ids", "item \(i) of \(what) is no token id: \(item.text())", code: .badData)
             }
             return id
         }

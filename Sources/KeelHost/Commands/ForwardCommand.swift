@@ -23,7 +23,8 @@ package final class ForwardCommand {
     package init(_ options: Options) throws {
         self.options = options
         model = try Model.load(
-            directory: options.model, dtype: options.dtype, device: .cpu(threads: options.threads ?? Machine.cores))
+            directory: options.model, dtype: options.dtype,
+            device: .cpu(threads: options.threads ?? Machine.cores))
     }
 
     /// Loads the model and answers stdin line by line.
@@ -41,10 +42,13 @@ package final class ForwardCommand {
     package func answer(_ line: JSON) throws -> JSON {
         if line.array != nil { return try score(TokenIDs.read(line, "the line")) }
         guard let object = line.object else {
-            throw KeelError("forward", "a line must be a list of ids or an object, found \(line.kind)", code: .badData)
+            throw KeelError(
+                "forward", "a line must be a list of ids or an object, found \(line.kind)",
+                code: .badData)
         }
         guard object["chosen"] == nil else {
-            throw KeelError("forward", "pairs need a reward model; this is a language model", code: .badData)
+            throw KeelError(
+                "forward", "pairs need a reward model; this is a language model", code: .badData)
         }
         guard options.grads else {
             throw KeelError("forward", "a batch needs --grads", fix: "add --grads", code: .badData)
@@ -54,13 +58,16 @@ package final class ForwardCommand {
 
     /// `{"logprobs", "loss", "last_logits"}` of one sequence.
     private func score(_ ids: [Int32]) throws -> JSON {
-        guard !ids.isEmpty else { throw KeelError("forward", "an empty list of ids", code: .badData) }
+        guard !ids.isEmpty else {
+            throw KeelError("forward", "an empty list of ids", code: .badData)
+        }
         let batch = PackedBatch(sequences: [ids], promptLengths: [1])
         let logprobs = try model.logprobs(batch, tape: Tape(recording: false)).logprobs.doubles()
         var answer = JSONObject()
         answer.append("logprobs", .array(logprobs.map { .double($0) }))
         answer.append(
-            "loss", logprobs.isEmpty ? .null : .double(-logprobs.reduce(0, +) / Double(logprobs.count)))
+            "loss",
+            logprobs.isEmpty ? .null : .double(-logprobs.reduce(0, +) / Double(logprobs.count)))
         if options.lastLogits {
             let logits = try model.logits(batch, rows: [Int32(ids.count - 1)]).doubles()
             answer.append("last_logits", .array(logits.map { .double($0) }))
@@ -72,12 +79,16 @@ package final class ForwardCommand {
     private func train(_ batch: ForwardBatch) throws -> JSON {
         for (name, indices) in batch.entries {
             guard let parameter = model.parameter(named: name) else {
-                let near = nearest(name, among: model.parameters.map(\.name)).map { "did you mean \"\($0)\"?" }
-                throw KeelError("forward", "no tensor \"\(name)\" to report", fix: near, code: .badData)
+                let near = nearest(name, among: model.parameters.map(\.name)).map {
+                    "did you mean \"\($0)\"?"
+                }
+                throw KeelError(
+                    "forward", "no tensor \"\(name)\" to report", fix: near, code: .badData)
             }
             if let index = indices.first(where: { $0 < 0 || $0 >= parameter.count }) {
                 throw KeelError(
-                    "forward", "entry \(index) of \(name), which has \(parameter.count)", code: .badData)
+                    "forward", "entry \(index) of \(name), which has \(parameter.count)",
+                    code: .badData)
             }
         }
         let packed = batch.packed
@@ -94,7 +105,8 @@ package final class ForwardCommand {
                 [
                     "shape": .array(parameter.shape.map { JSON($0) }), "l2": .double(norm(values)),
                     "sum": .double(values.reduce(0, +)),
-                    "val": .array((batch.entries[parameter.name] ?? []).map { .double(values[$0]) }),
+                    "val": .array(
+                        (batch.entries[parameter.name] ?? []).map { .double(values[$0]) }),
                 ])
         }
         answer.append("grads", .object(grads))
@@ -114,19 +126,25 @@ package final class ForwardCommand {
         let share = 1 / Double(batch.targets.count)
         tape.backward(
             logprobs,
-            seed: Tensor(filled: -share, shape: logprobs.shape, dtype: logprobs.dtype, device: logprobs.device))
+            seed: Tensor(
+                filled: -share, shape: logprobs.shape, dtype: logprobs.dtype,
+                device: logprobs.device))
         return -logprobs.doubles().reduce(0, +) * share
     }
 
     private func steps(
-        _ settings: ForwardBatch.AdamWSettings, _ batch: PackedBatch, firstLoss: Double, _ entries: [String: [Int]]
+        _ settings: ForwardBatch.AdamWSettings, _ batch: PackedBatch, firstLoss: Double,
+        _ entries: [String: [Int]]
     ) throws -> JSONObject {
         let before = model.parameters.map { parameter in
-            let copy = Tensor(zeros: parameter.shape, dtype: parameter.master.dtype, device: model.device)
+            let copy = Tensor(
+                zeros: parameter.shape, dtype: parameter.master.dtype, device: model.device)
             copy.copy(from: parameter.master)
             return copy
         }
-        defer { for (parameter, values) in zip(model.parameters, before) { parameter.assign(values) } }
+        defer {
+            for (parameter, values) in zip(model.parameters, before) { parameter.assign(values) }
+        }
         let optimizer = AdamW(
             model.parameters, beta1: settings.beta1, beta2: settings.beta2, eps: settings.eps,
             weightDecay: settings.weightDecay)
@@ -147,7 +165,8 @@ package final class ForwardCommand {
                 ])
         }
         return [
-            "losses": .array(losses.map { .double($0) }), "grad_l2": .array(norms.map { .double($0) }),
+            "losses": .array(losses.map { .double($0) }),
+            "grad_l2": .array(norms.map { .double($0) }),
             "params": .object(params),
         ]
     }

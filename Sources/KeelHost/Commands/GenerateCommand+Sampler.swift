@@ -15,13 +15,16 @@ extension GenerateCommand {
         }
         let catalog = PluginCatalog(searchPaths: options.pluginPaths)
         let component = try catalog.find(name, kind: .tokenSampler)
-        let params = try options.samplerParams.map { try JSON.parse($0, name: "--sampler-params", duplicates: .reject) }
+        let params = try options.samplerParams.map {
+            try JSON.parse($0, name: "--sampler-params", duplicates: .reject)
+        }
         guard let object = (params ?? [:]).object else {
             throw KeelError("usage", "not a JSON object", at: "--sampler-params", code: .usage)
         }
         return PluginSampling(
             try TokenSamplerInstance(
                 component, catalog: catalog,
-                parameters: try component.validate(params: object, place: "--sampler-params"), seed: options.seed))
+                parameters: try component.validate(params: object, place: "--sampler-params"),
+                seed: options.seed))
     }
 }

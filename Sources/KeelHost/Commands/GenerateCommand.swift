@@ -43,7 +43,8 @@ package final class GenerateCommand {
     /// - Throws: `KeelError` when options do not fit together or the model cannot be loaded.
     package init(_ options: Options) throws {
         self.options = options
-        let sources = [options.prompt, options.promptsFile, options.promptIDs].compactMap { $0 }.count
+        let sources = [options.prompt, options.promptsFile, options.promptIDs].compactMap { $0 }
+            .count
         guard sources == 1 else {
             throw KeelError(
                 "usage", sources == 0 ? "no prompt" : "several kinds of prompts",
@@ -56,7 +57,8 @@ package final class GenerateCommand {
         }
         sampler = try GenerateCommand.sampler(options)
         model = try Model.load(
-            directory: options.model, dtype: options.dtype, device: .cpu(threads: options.threads ?? Machine.cores))
+            directory: options.model, dtype: options.dtype,
+            device: .cpu(threads: options.threads ?? Machine.cores))
         let needsText = options.promptIDs == nil
         let hasTokenizer = Files.exists(Files.join(options.model, "tokenizer.json"))
         tokenizer = needsText || hasTokenizer ? try Tokenizer.load(directory: options.model) : nil
@@ -71,7 +73,8 @@ package final class GenerateCommand {
         var requests: [GenerationRequest] = []
         for (i, prompt) in prompts.enumerated() {
             for k in 0..<options.count {
-                requests.append(GenerationRequest(prompt: prompt, rowID: UInt64(i * options.count + k)))
+                requests.append(
+                    GenerationRequest(prompt: prompt, rowID: UInt64(i * options.count + k)))
             }
         }
         var settings = GenerationSettings(
@@ -120,10 +123,14 @@ package final class GenerateCommand {
 
     private func prompts() throws -> [[Int32]] {
         if let text = options.prompt { return [try encode(text, "--prompt")] }
-        if let ids = options.promptIDs { return [try TokenIDs.read(JSON.parse(ids, name: "--prompt-ids"), "--prompt-ids")] }
+        if let ids = options.promptIDs {
+            return [try TokenIDs.read(JSON.parse(ids, name: "--prompt-ids"), "--prompt-ids")]
+        }
         guard let path = options.promptsFile else { return [] }
         var prompts: [[Int32]] = []
-        for (number, line) in try Files.read(path).split(separator: 0x0A, omittingEmptySubsequences: false).enumerated()
+        for (number, line) in try Files.read(path).split(
+            separator: 0x0A, omittingEmptySubsequences: false
+        ).enumerated()
         where line.contains(where: { $0 > 0x20 }) {
             let place = "\(path):\(number + 1)"
             let value = try JSON.parse(Array(line), name: place)
@@ -134,7 +141,8 @@ package final class GenerateCommand {
             } else {
                 throw KeelError(
                     "data", "no prompt in this row", at: place,
-                    fix: "a row is a string, {\"prompt\": TEXT} or {\"prompt_ids\": [...]}", code: .badData)
+                    fix: "a row is a string, {\"prompt\": TEXT} or {\"prompt_ids\": [...]}",
+                    code: .badData)
             }
         }
         guard !prompts.isEmpty else {
@@ -148,7 +156,8 @@ package final class GenerateCommand {
         let ids = try tokenizer.ids(text)
         if !ids.isEmpty { return ids }
         guard let start = tokenizer.bosID ?? model.config.bosID else {
-            throw KeelError("generate", "an empty prompt", at: place, fix: "give some text", code: .badData)
+            throw KeelError(
+                "generate", "an empty prompt", at: place, fix: "give some text", code: .badData)
         }
         return [start]
     }

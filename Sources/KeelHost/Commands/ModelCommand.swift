@@ -14,7 +14,8 @@ package enum ModelCommand {
         let attention = architecture.blocks[0].attention
         let total = matched.reduce(0) { $0 + $1.weight.count }
         let embeddings =
-            architecture.embedding.count + (architecture.positions?.count ?? 0) + (architecture.head?.count ?? 0)
+            architecture.embedding.count + (architecture.positions?.count ?? 0)
+            + (architecture.head?.count ?? 0)
         return ModelReport(items: [
             ("path", .string(Files.absolute(path))),
             ("family", .string(architecture.family)),
@@ -22,7 +23,12 @@ package enum ModelCommand {
             ("parameters", JSON(total)),
             ("parameters_without_embeddings", JSON(total - embeddings)),
             ("tensors", JSON(matched.count)),
-            ("dtype", .string(directory.weights.commonType.configName ?? directory.weights.commonType.rawValue)),
+            (
+                "dtype",
+                .string(
+                    directory.weights.commonType.configName ?? directory.weights.commonType.rawValue
+                )
+            ),
             ("bytes", JSON(directory.weights.bytes)),
             ("vocabulary", JSON(architecture.vocabularySize)),
             ("context", JSON(architecture.contextLength)),
@@ -50,7 +56,8 @@ package enum ModelCommand {
     ) throws {
         if Files.exists(out), try !Files.isDirectory(out) || !Files.list(out).isEmpty {
             throw KeelError(
-                "model", "the folder for the new model is in use", at: out, fix: "name a new folder",
+                "model", "the folder for the new model is in use", at: out,
+                fix: "name a new folder",
                 code: .cannotCreate)
         }
         let settings = try KeelModel.ModelConfig(path: config)
@@ -58,19 +65,23 @@ package enum ModelCommand {
         let bytes = architecture.weights.reduce(0) { $0 + $1.count } * 4
         guard bytes < Machine.memory else {
             throw KeelError(
-                "model", "the new weights need \(bytes >> 20) MiB, the machine has \(Machine.memory >> 20)",
+                "model",
+                "the new weights need \(bytes >> 20) MiB, the machine has \(Machine.memory >> 20)",
                 at: config, fix: "describe a smaller model", code: .badData)
         }
         let source = Files.isDirectory(tokenizer) ? tokenizer : Files.parent(tokenizer)
-        let file = Files.isDirectory(tokenizer) ? Files.join(tokenizer, "tokenizer.json") : tokenizer
+        let file =
+            Files.isDirectory(tokenizer) ? Files.join(tokenizer, "tokenizer.json") : tokenizer
         _ = try JSON.parse(try Files.read(file), name: file)
-        let model = try Model.new(settings, seed: seed, device: .cpu(threads: threads ?? Machine.cores))
+        let model = try Model.new(
+            settings, seed: seed, device: .cpu(threads: threads ?? Machine.cores))
         try AtomicWrite.directory(out) { folder in
             try model.save(to: folder, companionsFrom: source.isEmpty ? "." : source)
             try Files.copy(file, to: Files.join(folder, "tokenizer.json"))
             let generation = Files.join(folder, "generation_config.json")
             if !Files.exists(generation) {
-                try AtomicWrite.file(generation, generationConfig(settings).text(pretty: true) + "\n")
+                try AtomicWrite.file(
+                    generation, generationConfig(settings).text(pretty: true) + "\n")
             }
         }
     }
@@ -94,7 +105,8 @@ package struct ModelReport: Sendable {
     package var text: String {
         items.map { name, value in
             let label = name.split(separator: "_").joined(separator: " ")
-            return label + String(repeating: " ", count: max(1, 30 - label.count)) + (value.string ?? value.text())
+            return label + String(repeating: " ", count: max(1, 30 - label.count))
+                + (value.string ?? value.text())
         }.joined(separator: "\n")
     }
 }

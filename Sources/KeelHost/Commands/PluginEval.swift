@@ -46,15 +46,20 @@ package final class PluginEval {
         }
         var params = options.params
         if let own = object["params"] {
-            guard let own = own.object else { throw KeelError("data", "\"params\" must be an object", code: .badData) }
+            guard let own = own.object else {
+                throw KeelError("data", "\"params\" must be an object", code: .badData)
+            }
             for (key, value) in own { params[key] = value }
         }
         let parameters = try component.validate(params: params)
         let batch = try self.batch(object)
         var context = CallContext(
             step: object["step"]?.int ?? 0, epoch: object["epoch"]?.double ?? 0,
-            phase: object["phase"]?.string ?? options.phase ?? component.phases.first?.name ?? "policy")
-        for (name, value) in object["facts"]?.object ?? JSONObject() { context.facts[name] = value.number }
+            phase: object["phase"]?.string ?? options.phase ?? component.phases.first?.name
+                ?? "policy")
+        for (name, value) in object["facts"]?.object ?? JSONObject() {
+            context.facts[name] = value.number
+        }
         let seed = UInt64(clamping: object["seed"]?.int ?? 0)
         switch component.kind {
         case .objective: return try objective(object, batch, parameters, seed, context)
@@ -67,12 +72,15 @@ package final class PluginEval {
     // MARK: - The four kinds
 
     private func objective(
-        _ object: JSONObject, _ given: ColumnBatch, _ parameters: ParameterValues, _ seed: UInt64, _ context: CallContext
+        _ object: JSONObject, _ given: ColumnBatch, _ parameters: ParameterValues, _ seed: UInt64,
+        _ context: CallContext
     ) throws -> JSON {
         let objective = try ObjectiveInstance(
             component, catalog: catalog, parameters: parameters, seed: seed, device: device,
             precision: options.precision, context: context)
-        let reduction = try (object["reduction"]?.string ?? options.reduction).map { try Reduction(named: $0) }
+        let reduction = try (object["reduction"]?.string ?? options.reduction).map {
+            try Reduction(named: $0)
+        }
         var batch = given
         var metrics = MetricSums()
         if object["prepare"]?.bool ?? options.runsPrepare {
@@ -80,7 +88,8 @@ package final class PluginEval {
         }
         let wantsGradients = object["grad"]?.bool ?? options.gradients
         let evaluation = try objective.evaluate(
-            batch, reduction: reduction, constant: object["reduction_constant"]?.number ?? options.reductionConstant,
+            batch, reduction: reduction,
+            constant: object["reduction_constant"]?.number ?? options.reductionConstant,
             gradients: wantsGradients, context: context)
         metrics.merge(evaluation.metrics)
         var answer: JSONObject = [
@@ -102,12 +111,16 @@ package final class PluginEval {
     private func reward(
         _ batch: ColumnBatch, _ parameters: ParameterValues, _ seed: UInt64, _ context: CallContext
     ) throws -> JSON {
-        let reward = try InProcessReward(component, catalog: catalog, parameters: parameters, seed: seed, context: context)
+        let reward = try InProcessReward(
+            component, catalog: catalog, parameters: parameters, seed: seed, context: context)
         let scores = try reward.score(batch, context: context).values
         var given = JSONObject()
-        for name in reward.columns.keys.sorted() { given[name] = reward.columns[name].map(Arrays.json) }
+        for name in reward.columns.keys.sorted() {
+            given[name] = reward.columns[name].map(Arrays.json)
+        }
         return [
-            "scores": .array(scores.map { .double(PluginEval.decimal($0)) }), "columns": .object(given),
+            "scores": .array(scores.map { .double(PluginEval.decimal($0)) }),
+            "columns": .object(given),
             "metrics": PluginEval.json(reward.takeMetrics()),
         ]
     }
@@ -116,7 +129,9 @@ package final class PluginEval {
         _ batch: ColumnBatch, _ parameters: ParameterValues, _ seed: UInt64, _ context: CallContext
     ) throws -> JSON {
         guard let logits = batch.columns["logits"], logits.shape.count == 2 else {
-            throw KeelError("data", "a token sampler needs the column \"logits\", [rows, vocabulary]", code: .badData)
+            throw KeelError(
+                "data", "a token sampler needs the column \"logits\", [rows, vocabulary]",
+                code: .badData)
         }
         let sampler = try TokenSamplerInstance(
             component, catalog: catalog, parameters: parameters, seed: seed, context: context)
@@ -126,9 +141,11 @@ package final class PluginEval {
                 promptLength: row < batch.promptLengths.count ? batch.promptLengths[row] : 0)
         }
         var edited = logits.values.map { Float($0) }
-        var states = [[UInt8]](repeating: [UInt8](repeating: 0, count: sampler.sequenceBytes), count: batch.rows)
+        var states = [[UInt8]](
+            repeating: [UInt8](repeating: 0, count: sampler.sequenceBytes), count: batch.rows)
         let tokens = try sampler.sample(
-            logits: &edited, vocabulary: logits.shape[1], sequences: sequences, states: &states, context: context)
+            logits: &edited, vocabulary: logits.shape[1], sequences: sequences, states: &states,
+            context: context)
         return [
             "tokens": .array(tokens.map { .int(Int64($0)) }),
             "logits": Arrays.json(shape: logits.shape, edited.map { PluginEval.decimal($0) }),
@@ -142,7 +159,8 @@ package final class PluginEval {
         let sampler = try DataSamplerInstance(
             component, catalog: catalog, parameters: parameters, seed: seed, context: context)
         let order = try sampler.order(
-            epoch: Int(context.epoch), count: batch.rows, length: object["length"]?.int, columns: batch.columns,
+            epoch: Int(context.epoch), count: batch.rows, length: object["length"]?.int,
+            columns: batch.columns,
             context: context)
         return ["order": .array(order.map { JSON($0) })]
     }
@@ -157,22 +175,30 @@ package final class PluginEval {
         }
         let text = object["text"]?.object ?? JSONObject()
         let count =
-            object["rows"]?.int ?? columns.sorted { $0.key < $1.key }.lazy.compactMap(\.value.shape.first).first
+            object["rows"]?.int ?? columns.sorted { $0.key < $1.key }.lazy.compactMap(
+                \.value.shape.first
+            ).first
             ?? text.pairs.lazy.compactMap(\.value.array?.count).first
         guard let count, count >= 0 else {
-            throw KeelError("data", "the batch does not say how many rows it has", fix: "add \"rows\": B", code: .badData)
+            throw KeelError(
+                "data", "the batch does not say how many rows it has", fix: "add \"rows\": B",
+                code: .badData)
         }
         var batch = ColumnBatch(rows: count)
         batch.columns = columns
-        for (name, column) in columns where component.kind != .dataSampler || column.shape.count > 0 {
+        for (name, column) in columns where component.kind != .dataSampler || column.shape.count > 0
+        {
             guard column.shape.first == count else {
                 throw KeelError(
-                    "data", "the column \"\(name)\" has shape \(column.shape) in a batch of \(count) rows", code: .badData)
+                    "data",
+                    "the column \"\(name)\" has shape \(column.shape) in a batch of \(count) rows",
+                    code: .badData)
             }
         }
         for (name, cells) in text {
             guard let list = cells.array, list.count == count else {
-                throw KeelError("data", "the text \"\(name)\" needs a list of \(count) cells", code: .badData)
+                throw KeelError(
+                    "data", "the text \"\(name)\" needs a list of \(count) cells", code: .badData)
             }
             if name == "row" {
                 batch.rowJSON = list
@@ -180,15 +206,20 @@ package final class PluginEval {
                 batch.text[name] = list.map { $0.string.map { Array($0.utf8) } }
             }
         }
-        batch.rowIDs = object["row_ids"]?.array?.compactMap(\.int).map { UInt64(clamping: $0) } ?? []
-        batch.tokens = object["token_ids"]?.array?.map { ($0.array ?? []).compactMap(\.int).map { Int32(clamping: $0) } } ?? []
+        batch.rowIDs =
+            object["row_ids"]?.array?.compactMap(\.int).map { UInt64(clamping: $0) } ?? []
+        batch.tokens =
+            object["token_ids"]?.array?.map {
+                ($0.array ?? []).compactMap(\.int).map { Int32(clamping: $0) }
+            } ?? []
         batch.promptLengths = object["prompt_lengths"]?.array?.compactMap(\.int) ?? []
         return batch
     }
 
     private func columns(_ batch: ColumnBatch, beyond given: ColumnBatch) -> JSON {
         var out = JSONObject()
-        for name in component.gives where batch.columns[name] != given.columns[name] || given.columns[name] == nil {
+        for name in component.gives
+        where batch.columns[name] != given.columns[name] || given.columns[name] == nil {
             if let column = batch.columns[name] { out[name] = Arrays.json(column) }
         }
         return .object(out)

@@ -21,13 +21,16 @@ package struct RewardTry {
     /// Scores `completion`, else both sides of each pair.
     ///
     /// - Throws: `KeelError` about the plugin, its parameters or the data.
-    package init(plugin: String, data: String, params: JSONObject, limit: Int? = nil, catalog: PluginCatalog) throws {
+    package init(
+        plugin: String, data: String, params: JSONObject, limit: Int? = nil, catalog: PluginCatalog
+    ) throws {
         component = try catalog.find(plugin, kind: .reward)
         let parameters = try component.validate(params: params, place: "--params")
         let reader = try JSONLReader(data)
         let first = reader.count > 0 ? try reader.json(0) : .null
         let isPairs = first["completion"] == nil && first["chosen"] != nil
-        let dataset = try Dataset.load(path: data, wanted: isPairs ? .preference : .promptCompletion)
+        let dataset = try Dataset.load(
+            path: data, wanted: isPairs ? .preference : .promptCompletion)
         let reward = try InProcessReward(component, catalog: catalog, parameters: parameters)
         // One row per call, so that each row has its own time; coupled rewards see all rows at once.
         reward.rowsPerCall = 1
@@ -40,18 +43,28 @@ package struct RewardTry {
                 let response = number < text.completions.count ? text.completions[number] : ""
                 batch.append(
                     RewardRow(
-                        id: UInt64(index), prompt: Array((text.prompt ?? "").utf8), response: Array(response.utf8),
+                        id: UInt64(index), prompt: Array((text.prompt ?? "").utf8),
+                        response: Array(response.utf8),
                         row: dataset.row(index), group: Int32(clamping: index)))
             }
             try reward.submit(batch, context: CallContext())
             let scores = try reward.collect()
-            sides.append(Side(name: name, scores: scores.map(\.value), milliseconds: scores.map(\.milliseconds)))
+            sides.append(
+                Side(
+                    name: name, scores: scores.map(\.value),
+                    milliseconds: scores.map(\.milliseconds)))
             metrics.merge(reward.takeMetrics())
         }
         if isPairs {
             var counts = (higher: 0, lower: 0, equal: 0)
             for (a, b) in zip(sides[0].scores, sides[1].scores) where !a.isNaN && !b.isNaN {
-                if a > b { counts.higher += 1 } else if a < b { counts.lower += 1 } else { counts.equal += 1 }
+                if a > b {
+                    counts.higher += 1
+                } else if a < b {
+                    counts.lower += 1
+                } else {
+                    counts.equal += 1
+                }
             }
             agreement = counts
         }
@@ -74,12 +87,15 @@ package struct RewardTry {
             let missing = side.scores.lazy.filter(\.isNaN).count
             if missing > 0 {
                 let first = side.scores.firstIndex(where: \.isNaN) ?? 0
-                out.append("\(side.name): \(missing) of \(rows) rows got no score (NaN); the first is row \(first + 1)")
+                out.append(
+                    "\(side.name): \(missing) of \(rows) rows got no score (NaN); the first is row \(first + 1)"
+                )
             }
         }
         let scores = all.filter { !$0.isNaN }
         if let first = scores.first, scores.count > 1, scores.allSatisfy({ $0 == first }) {
-            out.append("every score is \(Parameter.brief(first)): a constant reward teaches nothing")
+            out.append(
+                "every score is \(Parameter.brief(first)): a constant reward teaches nothing")
         }
         if let agreement, agreement.equal > 0, agreement.higher + agreement.lower == 0 {
             out.append("the reward never tells chosen from rejected")
@@ -97,11 +113,15 @@ package struct RewardTry {
         }
         for side in sides {
             object[sides.count == 1 ? "distribution" : "\(side.name)_distribution"] = .object(
-                JSONObject(pairs: Distribution(side.scores.map(PluginEval.decimal)).facts.map { ($0.0, .double($0.1)) }))
+                JSONObject(
+                    pairs: Distribution(side.scores.map(PluginEval.decimal)).facts.map {
+                        ($0.0, .double($0.1))
+                    }))
         }
         if let agreement, let rate = agreementRate {
             object["agreement"] = [
-                "rate": .double(rate), "chosen_higher": JSON(agreement.higher), "rejected_higher": JSON(agreement.lower),
+                "rate": .double(rate), "chosen_higher": JSON(agreement.higher),
+                "rejected_higher": JSON(agreement.lower),
                 "equal": JSON(agreement.equal),
             ]
         }
@@ -121,20 +141,27 @@ package struct RewardTry {
 
     package var text: String {
         var lines = ["\(component.title) on \(rows) rows"]
-        let distributions = sides.map { ($0.name, Distribution($0.scores.map(PluginEval.decimal)).facts) }
+        let distributions = sides.map {
+            ($0.name, Distribution($0.scores.map(PluginEval.decimal)).facts)
+        }
         if let first = distributions.first {
             lines += PluginReport.table(
-                [[""] + first.1.map(\.0)] + distributions.map { [$0.0] + $0.1.map { Parameter.brief($0.1) } })
+                [[""] + first.1.map(\.0)]
+                    + distributions.map { [$0.0] + $0.1.map { Parameter.brief($0.1) } })
         }
         lines += Distribution.histogram(all)
         if let agreement, let rate = agreementRate {
             lines.append(
                 "agrees with the label on \(Parameter.brief(100 * rate))% of pairs"
-                    + " (chosen higher \(agreement.higher), rejected higher \(agreement.lower), equal \(agreement.equal))")
+                    + " (chosen higher \(agreement.higher), rejected higher \(agreement.lower), equal \(agreement.equal))"
+            )
         }
         lines.append(
-            "milliseconds per row: " + timings.map { "\($0.0) \(Parameter.brief($0.1))" }.joined(separator: ", "))
-        for (name, value) in metrics.values { lines.append("metric \(name): \(Parameter.brief(value))") }
+            "milliseconds per row: "
+                + timings.map { "\($0.0) \(Parameter.brief($0.1))" }.joined(separator: ", "))
+        for (name, value) in metrics.values {
+            lines.append("metric \(name): \(Parameter.brief(value))")
+        }
         return lines.joined(separator: "\n")
     }
 }
@@ -148,10 +175,12 @@ struct Distribution {
         let mean = sorted.isEmpty ? .nan : sorted.reduce(0, +) / Double(sorted.count)
         let squares = sorted.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
         facts = [
-            ("scored", Double(sorted.count)), ("nan", Double(values.count - sorted.count)), ("mean", mean),
+            ("scored", Double(sorted.count)), ("nan", Double(values.count - sorted.count)),
+            ("mean", mean),
             ("std", sorted.count < 2 ? 0 : (squares / Double(sorted.count - 1)).squareRoot()),
             ("min", sorted.first ?? .nan), ("p5", Distribution.quantile(sorted, 0.05)),
-            ("p50", Distribution.quantile(sorted, 0.5)), ("p95", Distribution.quantile(sorted, 0.95)),
+            ("p50", Distribution.quantile(sorted, 0.5)),
+            ("p95", Distribution.quantile(sorted, 0.95)),
             ("max", sorted.last ?? .nan),
         ]
     }
@@ -184,5 +213,7 @@ struct Distribution {
 
 extension Parameter {
     /// Four significant figures.
-    static func brief(_ value: Double) -> String { value.isFinite ? value.text(digits: 4) : value.description }
+    static func brief(_ value: Double) -> String {
+        value.isFinite ? value.text(digits: 4) : value.description
+    }
 }

@@ -31,7 +31,8 @@ package enum TrainCommand {
     package static func run(_ options: Options, progress: Progress) throws -> ExitCode {
         let catalog = PluginCatalog(searchPaths: options.pluginPaths)
         let (config, plugins) = try RunConfig.load(
-            options.configPath, overrides: options.overrides, outputDir: options.outputDir, catalog: catalog)
+            options.configPath, overrides: options.overrides, outputDir: options.outputDir,
+            catalog: catalog)
         let store = CheckpointStore(directory: config.outputDir)
         let checkpoint = try openOutput(config, options, store)
         if let checkpoint {
@@ -46,11 +47,14 @@ package enum TrainCommand {
         try store.removeLeftovers()
         if options.overwrite, checkpoint == nil { try clear(config.outputDir) }
         try AtomicWrite.file(
-            Files.join(config.outputDir, Manifest.file), try Manifest.json(setup).text(pretty: true) + "\n")
+            Files.join(config.outputDir, Manifest.file),
+            try Manifest.json(setup).text(pretty: true) + "\n")
         let log = try MetricLog(directory: config.outputDir, keepUpTo: checkpoint?.step)
         try log.text("args", config.json.text(pretty: true))
-        let samples = try JSONLines(Files.join(config.outputDir, "samples.jsonl"), keepUpTo: checkpoint?.step)
-        let run = try Run(setup: setup, checkpoint: checkpoint, log: log, sampleLog: samples, progress: progress)
+        let samples = try JSONLines(
+            Files.join(config.outputDir, "samples.jsonl"), keepUpTo: checkpoint?.step)
+        let run = try Run(
+            setup: setup, checkpoint: checkpoint, log: log, sampleLog: samples, progress: progress)
         return try run.train()
     }
 
@@ -66,21 +70,29 @@ package enum TrainCommand {
         case .checkpoint(let path): return try store.open(Files.absolute(path))
         case .auto:
             let (found, damaged) = store.newest()
-            for error in damaged { Log.warning("passed over a damaged checkpoint: \(error.what) (\(error.at ?? ""))") }
+            for error in damaged {
+                Log.warning("passed over a damaged checkpoint: \(error.what) (\(error.at ?? ""))")
+            }
             return found
         case .never:
             guard holdsRun, !options.overwrite else { return nil }
             throw KeelError(
                 "train", "the output folder holds a run already", at: config.outputDir,
-                fix: "go on with it (--resume auto), discard it (--overwrite), or choose another --output-dir",
+                fix:
+                    "go on with it (--resume auto), discard it (--overwrite), or choose another --output-dir",
                 code: .cannotCreate)
         }
     }
 
-    /// Removes what an earlier run wrote: its checkpoints, logs and events. Foreign files stay.
+    /// Removes what an earlier run wrote: its checkpoints, logs and events.
+    ///
+    /// Foreign files stay.
     private static func clear(_ folder: String) throws {
-        let own: Set = [Manifest.file, "metrics.jsonl", "samples.jsonl", "trainer_state.json", "runs"]
-        for name in try Files.list(folder) where own.contains(name) || name.hasPrefix("checkpoint-") {
+        let own: Set = [
+            Manifest.file, "metrics.jsonl", "samples.jsonl", "trainer_state.json", "runs",
+        ]
+        for name in try Files.list(folder) where own.contains(name) || name.hasPrefix("checkpoint-")
+        {
             try Files.remove(Files.join(folder, name))
         }
     }

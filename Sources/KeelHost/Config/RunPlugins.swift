@@ -16,7 +16,10 @@ package struct RunPlugins: Sendable {
 
     /// Every plugin with the place it fills, for the manifest.
     var all: [(instance: String, component: Component)] {
-        [("objective", objective.component), ("order", order.component), ("sampler", sampler.component)]
+        [
+            ("objective", objective.component), ("order", order.component),
+            ("sampler", sampler.component),
+        ]
             + rewards.enumerated().map { ("rewards[\($0.offset)]", $0.element.component) }
     }
 }

@@ -1,4 +1,6 @@
-/// How varied a set of texts is. Two definitions are in use; comparing across them is meaningless.
+/// How varied a set of texts is.
+///
+/// Two definitions are in use; comparing across them is meaningless.
 enum DistinctN {
     /// Unique n-grams / all n-grams of that order, over all texts; lower-cased, split on any white space.
     static func corpus(_ texts: [String], _ n: Int) -> Double {

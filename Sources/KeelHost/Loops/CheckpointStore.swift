@@ -20,7 +20,9 @@ package struct CheckpointStore {
 
     /// Steps that have a checkpoint folder, complete or not, ascending.
     package func steps() -> [Int] {
-        guard Files.isDirectory(directory), let names = try? Files.list(directory) else { return [] }
+        guard Files.isDirectory(directory), let names = try? Files.list(directory) else {
+            return []
+        }
         return names.compactMap { name in
             name.hasPrefix("checkpoint-") ? Int(name.dropFirst("checkpoint-".count)) : nil
         }.sorted()
@@ -38,14 +40,16 @@ package struct CheckpointStore {
                 files.append(
                     name,
                     [
-                        "size": JSON(Files.size(file) ?? 0), "sha256": .string(try SHA256.hex(file: file)),
+                        "size": JSON(Files.size(file) ?? 0),
+                        "sha256": .string(try SHA256.hex(file: file)),
                     ])
             }
             var whole: JSONObject = ["format_version": JSON(CheckpointStore.formatVersion)]
             for (key, value) in state { whole.append(key, value) }
             whole.append("files", .object(files))
             try AtomicWrite.file(
-                Files.join(folder, CheckpointStore.stateFile), JSON.object(whole).text(pretty: true) + "\n")
+                Files.join(folder, CheckpointStore.stateFile),
+                JSON.object(whole).text(pretty: true) + "\n")
         }
     }
 
@@ -70,9 +74,11 @@ package struct CheckpointStore {
     package func open(_ folder: String) throws -> Checkpoint {
         let path = Files.join(folder, CheckpointStore.stateFile)
         let state = try JSON.parse(try Files.read(path), name: path, duplicates: .reject)
-        guard let version = state["format_version"]?.int, version <= CheckpointStore.formatVersion else {
+        guard let version = state["format_version"]?.int, version <= CheckpointStore.formatVersion
+        else {
             throw KeelError(
-                "checkpoint", "written by a newer Keel", at: path, fix: "resume with the Keel that wrote it",
+                "checkpoint", "written by a newer Keel", at: path,
+                fix: "resume with the Keel that wrote it",
                 code: .badData)
         }
         guard let files = state["files"]?.object else {

@@ -37,7 +37,8 @@ extension ColumnBatch {
         var batch = ColumnBatch(rows: rows.count)
         for (side, prefix) in prefixes.enumerated() {
             let completions = rows.map { $0.completions[side] }
-            batch.columns[prefix + "mask"] = .padded(completions.map { [Double](repeating: 1, count: $0.count) })
+            batch.columns[prefix + "mask"] = .padded(
+                completions.map { [Double](repeating: 1, count: $0.count) })
             batch.columns[prefix + "tokens"] = .paddedInts(completions)
             batch.columns[prefix + "length"] = Column(ints: completions.map { Int32($0.count) })
         }
@@ -70,7 +71,13 @@ extension ColumnBatch {
                         case .ints(let values): .array(values.map { .int(Int64($0)) })
                         }
                     let kind: JSON = column.isInteger ? "i32" : "f64"
-                    return (name, ["shape": .array(column.shape.map { JSON($0) }), "type": kind, "data": cells])
+                    return (
+                        name,
+                        [
+                            "shape": .array(column.shape.map { JSON($0) }), "type": kind,
+                            "data": cells,
+                        ]
+                    )
                 }))
     }
 
@@ -83,10 +90,12 @@ extension ColumnBatch {
             guard shape.reduce(1, *) == cells.count, shape.first == rows else {
                 throw KeelError(
                     "checkpoint", "column \"\(name)\" of the rollout does not fit its rows",
-                    at: CheckpointStore.stateFile, fix: "resume from another checkpoint", code: .badData)
+                    at: CheckpointStore.stateFile, fix: "resume from another checkpoint",
+                    code: .badData)
             }
             if value["type"]?.string == "i32" {
-                columns[name] = Column(shape: shape, ints: cells.map { Int32(clamping: $0.int ?? 0) })
+                columns[name] = Column(
+                    shape: shape, ints: cells.map { Int32(clamping: $0.int ?? 0) })
             } else {
                 columns[name] = Column(shape: shape, cells.map(\.stateDouble))
             }
@@ -104,13 +113,19 @@ extension JSON {
 extension TokenizedRow {
     var json: JSON {
         let ids = { (list: [Int32]) in JSON.array(list.map { .int(Int64($0)) }) }
-        return ["index": JSON(index), "prompt": ids(prompt), "completions": .array(completions.map(ids))]
+        return [
+            "index": JSON(index), "prompt": ids(prompt),
+            "completions": .array(completions.map(ids)),
+        ]
     }
 
     /// - Throws: `KeelError` (badData) for a state that is not one of ours.
     init(json: JSON) throws {
-        let ids = { (list: JSON) in (list.array ?? []).compactMap { $0.int.flatMap(Int32.init(exactly:)) } }
-        guard let index = json["index"]?.int, let prompt = json["prompt"], let lists = json["completions"]?.array
+        let ids = { (list: JSON) in
+            (list.array ?? []).compactMap { $0.int.flatMap(Int32.init(exactly:)) }
+        }
+        guard let index = json["index"]?.int, let prompt = json["prompt"],
+            let lists = json["completions"]?.array
         else {
             throw KeelError(
                 "checkpoint", "a row of the rollout cannot be read", at: CheckpointStore.stateFile,
@@ -129,7 +144,9 @@ extension Instance.State {
 
     /// nil when there is none.
     init?(json: JSON?) {
-        guard let digits = json?["bytes"]?.string.map({ Array($0.utf8) }), let version = json?["version"]?.int else {
+        guard let digits = json?["bytes"]?.string.map({ Array($0.utf8) }),
+            let version = json?["version"]?.int
+        else {
             return nil
         }
         let bytes = stride(from: 0, to: digits.count - digits.count % 2, by: 2).compactMap {
@@ -150,8 +167,10 @@ extension ColumnBatch {
             let cells = range.lowerBound * width..<range.upperBound * width
             let shape = [range.count] + column.shape.dropFirst()
             switch column.storage {
-            case .doubles(let values): part.columns[name] = Column(shape: shape, Array(values[cells]))
-            case .ints(let values): part.columns[name] = Column(shape: shape, ints: Array(values[cells]))
+            case .doubles(let values):
+                part.columns[name] = Column(shape: shape, Array(values[cells]))
+            case .ints(let values):
+                part.columns[name] = Column(shape: shape, ints: Array(values[cells]))
             }
         }
         part.text = text.mapValues { Array($0[range]) }

@@ -7,11 +7,15 @@ enum Manifest {
     static let file = "keel_run.json"
 
     static func json(_ setup: RunSetup) throws -> JSON {
-        let isReplayable = !setup.plugins.all.contains { $0.component.flags.contains(.nondeterministic) }
+        let isReplayable = !setup.plugins.all.contains {
+            $0.component.flags.contains(.nondeterministic)
+        }
         return [
-            "keel": .string(Build.version), "config": setup.config.json, "seed": JSON(setup.config.train.seed),
+            "keel": .string(Build.version), "config": setup.config.json,
+            "seed": JSON(setup.config.train.seed),
             "total_steps": JSON(setup.totalSteps), "plugins": list(setup.plugins),
-            "data": .object(JSONObject(pairs: setup.dataHashes.map { ($0.0, ["sha256": .string($0.1)]) })),
+            "data": .object(
+                JSONObject(pairs: setup.dataHashes.map { ($0.0, ["sha256": .string($0.1)]) })),
             "model": [
                 "path": .string(setup.config.model.path),
                 "sha256": .string(try ModelDirectory(setup.config.model.path).contentHash()),
@@ -36,17 +40,22 @@ enum Manifest {
     /// Refuses to go on with a plugin that is not the one the checkpoint was made with.
     ///
     /// - Throws: `KeelError` (unavailable) that names the plugin.
-    static func checkPlugins(_ checkpoint: Checkpoint, _ plugins: RunPlugins, allowChange: Bool) throws {
+    static func checkPlugins(
+        _ checkpoint: Checkpoint, _ plugins: RunPlugins, allowChange: Bool
+    ) throws {
         let before = checkpoint.state["plugins"]?.array ?? []
         for (instance, component) in plugins.all {
-            guard let old = before.first(where: { $0["instance"]?.string == instance }) else { continue }
+            guard let old = before.first(where: { $0["instance"]?.string == instance }) else {
+                continue
+            }
             guard old["sha256"]?.string != component.sha256 else { continue }
             let what =
                 "\(component.title) is not the one this run was made with (\(old["name"]?.string ?? "?") \(old["version"]?.string ?? "?"))"
             guard allowChange else {
                 throw KeelError(
                     "resume", what, at: component.path,
-                    fix: "use the old file, or accept the change with --allow-plugin-change", code: .unavailable)
+                    fix: "use the old file, or accept the change with --allow-plugin-change",
+                    code: .unavailable)
             }
             Log.warning(what)
         }

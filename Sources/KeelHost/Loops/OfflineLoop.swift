@@ -26,7 +26,8 @@ final class OfflineLoop: TrainingLoop {
     ///   - sampling: how `samples.jsonl` is filled; nil leaves it out.
     init(
         rows: [TokenizedRow], valid: [TokenizedRow], rawRow: @escaping (Int) -> JSON,
-        rawValidRow: @escaping (Int) -> JSON, update: PolicyUpdate, reference: ReferenceLogprobs?, sampler: DataSamplerInstance, sampling: Sampling?, config: RunConfig
+        rawValidRow: @escaping (Int) -> JSON, update: PolicyUpdate, reference: ReferenceLogprobs?,
+        sampler: DataSamplerInstance, sampling: Sampling?, config: RunConfig
     ) {
         self.rows = rows
         self.valid = valid
@@ -59,7 +60,9 @@ final class OfflineLoop: TrainingLoop {
     }
 
     /// The constants of some rows, completed by the objective's `prepare`.
-    private func prepared(_ rows: [TokenizedRow], _ raw: [JSON], _ context: CallContext) throws
+    private func prepared(
+        _ rows: [TokenizedRow], _ raw: [JSON], _ context: CallContext
+    ) throws
         -> (columns: ColumnBatch, reported: MetricSums)
     {
         var columns = ColumnBatch.tokens(of: rows, prefixes: update.prefixes)
@@ -81,12 +84,16 @@ final class OfflineLoop: TrainingLoop {
         for start in stride(from: 0, to: valid.count, by: size) {
             let rows = Array(valid[start..<min(start + size, valid.count)])
             let context = update.context(step: step, epoch: order.progress(after: step))
-            let (columns, reported) = try prepared(rows, rows.map { rawValidRow($0.index) }, context)
-            var outcome = try update.run(rows: rows, columns: columns, learningRate: nil, context: context)
+            let (columns, reported) = try prepared(
+                rows, rows.map { rawValidRow($0.index) }, context)
+            var outcome = try update.run(
+                rows: rows, columns: columns, learningRate: nil, context: context)
             outcome.metrics.merge(reported)
             let weight = Reduction.denominator(of: columns).rows
             total.add("loss", outcome.loss, weight: weight)
-            for (name, value) in StepResult(outcome).metrics { total.add(name, value, weight: Double(rows.count)) }
+            for (name, value) in StepResult(outcome).metrics {
+                total.add(name, value, weight: Double(rows.count))
+            }
         }
         return total.drain()
     }
@@ -96,7 +103,9 @@ final class OfflineLoop: TrainingLoop {
         let raw = valid.isEmpty ? rawRow : rawValidRow
         let rows = (valid.isEmpty ? self.rows : valid).prefix(4)
         let prompts = rows.map { Prompt(row: $0.index, tokens: $0.prompt, json: raw($0.index)) }
-        return try sampling.generate(prompts, samplesPerPrompt: 1, stream: UInt64(step), place: "samples").map {
+        return try sampling.generate(
+            prompts, samplesPerPrompt: 1, stream: UInt64(step), place: "samples"
+        ).map {
             ["step": JSON(step), "prompt": .string($0.promptText), "completion": .string($0.text)]
         }
     }

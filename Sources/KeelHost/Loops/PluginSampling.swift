@@ -19,7 +19,8 @@ final class PluginSampling: TokenSampling {
             step.states[row] = [UInt8](repeating: 0, count: sampler.sequenceBytes)
         }
         return try sampler.sample(
-            logits: &step.logits, vocabulary: step.vocabulary, sequences: sequences, states: &step.states,
+            logits: &step.logits, vocabulary: step.vocabulary, sequences: sequences,
+            states: &step.states,
             context: CallContext())
     }
 }

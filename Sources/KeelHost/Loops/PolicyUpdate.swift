@@ -23,8 +23,10 @@ final class PolicyUpdate {
     let facts: [String: Double]
 
     init(
-        scorer: SequenceScorer, optimizer: AdamW, objective: ObjectiveInstance, reduction: Reduction,
-        reductionConstant: Double?, prefixes: [String], microBatchRows: Int, maxGradNorm: Double?, communicator: any Communicator,
+        scorer: SequenceScorer, optimizer: AdamW, objective: ObjectiveInstance,
+        reduction: Reduction,
+        reductionConstant: Double?, prefixes: [String], microBatchRows: Int, maxGradNorm: Double?,
+        communicator: any Communicator,
         facts: [String: Double]
     ) {
         self.scorer = scorer
@@ -94,7 +96,9 @@ final class PolicyUpdate {
             correctSum += Double(pass.correct.count { $0 })
             targets += pass.packing.targets.count
         }
-        let sums = try communicator.allReduce([outcome.loss, entropySum, correctSum, Double(targets)])
+        let sums = try communicator.allReduce([
+            outcome.loss, entropySum, correctSum, Double(targets),
+        ])
         outcome.loss = sums[0]
         outcome.entropy = sums[1] / max(1, sums[3])
         outcome.accuracy = sums[2] / max(1, sums[3])
@@ -112,14 +116,18 @@ final class PolicyUpdate {
     }
 
     /// The gradient of the loss by every target's log-prob, in packed order.
-    private func seeds(_ gradients: [String: Column], name: String, like pass: SequenceScorer.Pass) -> Tensor {
+    private func seeds(
+        _ gradients: [String: Column], name: String, like pass: SequenceScorer.Pass
+    ) -> Tensor {
         var flat = [Float](repeating: 0, count: pass.packing.targets.count)
         for (number, range) in pass.packing.completions.enumerated() {
             let side = number % prefixes.count
             guard let column = gradients[prefixes[side] + name] else { continue }
             let width = column.shape.last ?? 0
             let row = number / prefixes.count
-            for (t, target) in range.enumerated() { flat[target] = Float(column.values[row * width + t]) }
+            for (t, target) in range.enumerated() {
+                flat[target] = Float(column.values[row * width + t])
+            }
         }
         return Tensor(flat, shape: [flat.count], device: pass.logprobs.device)
     }
@@ -128,8 +136,10 @@ final class PolicyUpdate {
         guard loss.isFinite else {
             let names = rows.prefix(8).map { String($0.index) }.joined(separator: ", ")
             throw KeelError(
-                "train", "the loss became \(loss)", at: "step \(step + 1), rows \(names)\(rows.count > 8 ? ", ..." : "")",
-                fix: "lower train.learning_rate, or look at these rows with `keel reward try`", code: .failed)
+                "train", "the loss became \(loss)",
+                at: "step \(step + 1), rows \(names)\(rows.count > 8 ? ", ..." : "")",
+                fix: "lower train.learning_rate, or look at these rows with `keel reward try`",
+                code: .failed)
         }
     }
 }

@@ -20,7 +20,9 @@ final class ReferenceLogprobs {
     init(scorer: SequenceScorer, contentHash: String, cacheFolder: String?) {
         self.scorer = scorer
         file = cacheFolder.map {
-            let name = SHA256.hex("\(ReferenceLogprobs.magic) \(contentHash) \(scorer.temperature) \(scorer.model.dtype)")
+            let name = SHA256.hex(
+                "\(ReferenceLogprobs.magic) \(contentHash) \(scorer.temperature) \(scorer.model.dtype)"
+            )
             return Files.join($0, "reference/\(name.prefix(32)).jsonl")
         }
         load()
@@ -57,7 +59,8 @@ final class ReferenceLogprobs {
     private func load() {
         guard let file, Files.isRegular(file), let bytes = try? Files.read(file) else { return }
         for line in bytes.split(separator: UInt8(ascii: "\n")) {
-            guard let object = try? JSON.parse(Array(line), name: file).object, let pair = object.pairs.first,
+            guard let object = try? JSON.parse(Array(line), name: file).object,
+                let pair = object.pairs.first,
                 let lists = pair.value.array
             else { continue }
             let values = lists.map { ($0.array ?? []).compactMap { $0.double.map(Float.init) } }

@@ -47,7 +47,8 @@ package struct RewardComposition {
     /// - Parameter scores: one list per component, each with a value per row.
     /// - Throws: `KeelError` (stopped) for an infinite score, or an unanswered row under `missing: stop`.
     package func combine(_ scores: [[Double]]) throws -> Result {
-        precondition(scores.count == parts.count, "\(scores.count) score lists for \(parts.count) rewards")
+        precondition(
+            scores.count == parts.count, "\(scores.count) score lists for \(parts.count) rewards")
         let rows = scores.first?.count ?? 0
         var result = Result(rewards: [], unanswered: [])
         for row in 0..<rows {
@@ -56,10 +57,14 @@ package struct RewardComposition {
             for (part, values) in zip(parts, scores) where !values[row].isNaN {
                 guard values[row].isFinite else {
                     throw KeelError(
-                        "reward", "reward \"\(part.name)\" gave \(values[row])", at: "row \(row) of the batch",
-                        fix: "return a finite number, or NaN for \"does not apply\"", code: .stopped)
+                        "reward", "reward \"\(part.name)\" gave \(values[row])",
+                        at: "row \(row) of the batch",
+                        fix: "return a finite number, or NaN for \"does not apply\"", code: .stopped
+                    )
                 }
-                let score = part.clip.map { min(max(values[row], $0.lowerBound), $0.upperBound) } ?? values[row]
+                let score =
+                    part.clip.map { min(max(values[row], $0.lowerBound), $0.upperBound) }
+                    ?? values[row]
                 sum += part.weight * score
                 answered = true
             }
@@ -71,7 +76,8 @@ package struct RewardComposition {
             case (false, .stop):
                 throw KeelError(
                     "reward", "no reward applies to this row", at: "row \(row) of the batch",
-                    fix: "let one of the rewards answer it, or set combine.missing to \"drop_row\" or \"constant\"",
+                    fix:
+                        "let one of the rewards answer it, or set combine.missing to \"drop_row\" or \"constant\"",
                     code: .stopped)
             }
         }

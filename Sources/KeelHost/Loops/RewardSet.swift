@@ -12,7 +12,9 @@ struct RewardSet {
     /// Makes the instances that a config's rewards ask for.
     ///
     /// - Throws: `KeelError` when a plugin refuses its parameters.
-    init(_ config: RunConfig, _ rewards: [RunPlugins.Choice], catalog: PluginCatalog, seed: UInt64) throws {
+    init(
+        _ config: RunConfig, _ rewards: [RunPlugins.Choice], catalog: PluginCatalog, seed: UInt64
+    ) throws {
         let parts = config.rewards.map { reward in
             RewardComposition.Part(
                 name: reward.shownName, weight: reward.weight,
@@ -27,7 +29,8 @@ struct RewardSet {
         composition = RewardComposition(parts: parts, missing: missing)
         runners = try zip(config.rewards, rewards).map { reward, choice in
             try InProcessReward(
-                choice.component, catalog: catalog, parameters: choice.parameters, name: reward.shownName, seed: seed)
+                choice.component, catalog: catalog, parameters: choice.parameters,
+                name: reward.shownName, seed: seed)
         }
     }
 
@@ -50,7 +53,8 @@ struct RewardSet {
             RewardRow(
                 id: UInt64(samples[i].prompt.row), prompt: Array(samples[i].promptText.utf8),
                 response: Array(samples[i].text.utf8), tokens: samples[i].tokens,
-                promptTokens: samples[i].prompt.tokens, row: samples[i].prompt.json, group: group[i],
+                promptTokens: samples[i].prompt.tokens, row: samples[i].prompt.json,
+                group: group[i],
                 isFinished: samples[i].isFinished)
         }
         return try score(rows, context: context)
@@ -82,7 +86,9 @@ extension RewardSet.Scored {
         }
         metrics["reward"] = Statistics.mean(rewards.filter { !$0.isNaN })
         var groups: OrderedDictionary<Int32, [Double]> = [:]
-        for (number, value) in zip(group, rewards) where !value.isNaN { groups[number, default: []].append(value) }
+        for (number, value) in zip(group, rewards) where !value.isNaN {
+            groups[number, default: []].append(value)
+        }
         let deviations = groups.values.map(Statistics.deviation)
         metrics["reward_std"] = Statistics.mean(deviations)
         metrics["frac_reward_zero_std"] =
@@ -92,7 +98,8 @@ extension RewardSet.Scored {
             let sorted = times.sorted()
             guard !sorted.isEmpty else { continue }
             metrics["reward_calls/\(name)/p50_ms"] = sorted[sorted.count / 2]
-            metrics["reward_calls/\(name)/p95_ms"] = sorted[min(sorted.count - 1, sorted.count * 95 / 100)]
+            metrics["reward_calls/\(name)/p95_ms"] =
+                sorted[min(sorted.count - 1, sorted.count * 95 / 100)]
         }
         return metrics
     }

@@ -4,7 +4,9 @@ import KeelData
 import KeelModel
 import OrderedCollections
 
-/// Sampled completions with all that an update needs of them. Constants of the update.
+/// Sampled completions with all that an update needs of them.
+///
+/// Constants of the update.
 struct Rollout {
     /// One per completion; groups of one prompt stand together.
     var rows: [TokenizedRow]
@@ -54,11 +56,16 @@ struct RolloutMaker {
         for (name, value) in lengthMetrics(samples) { metrics[name] = value }
         let rollout = Rollout(
             rows: rows, group: group, oldLogprobs: samples.map { $0.logprobs.map(Double.init) },
-            behaviorLogprobs: samples.map { $0.behaviorLogprobs.map(Double.init) }, refLogprobs: ref,
+            behaviorLogprobs: samples.map { $0.behaviorLogprobs.map(Double.init) },
+            refLogprobs: ref,
             rewards: scored.rewards, isFinished: samples.map(\.isFinished), metrics: metrics)
         let lines = samples.indices.map { i in
-            var line: JSONObject = ["prompt": .string(samples[i].promptText), "completion": .string(samples[i].text)]
-            for (name, values) in zip(rewards.names, scored.scores) { line.append(name, .double(values[i])) }
+            var line: JSONObject = [
+                "prompt": .string(samples[i].promptText), "completion": .string(samples[i].text),
+            ]
+            for (name, values) in zip(rewards.names, scored.scores) {
+                line.append(name, .double(values[i]))
+            }
             line.append("reward", .double(scored.rewards[i]))
             return line
         }
@@ -72,7 +79,8 @@ struct RolloutMaker {
         let mean = { (x: [Double]) in x.isEmpty ? 0 : x.reduce(0, +) / Double(x.count) }
         return [
             "completions/mean_length": mean(lengths), "completions/min_length": lengths.min() ?? 0,
-            "completions/max_length": lengths.max() ?? 0, "completions/mean_terminated_length": mean(ended),
+            "completions/max_length": lengths.max() ?? 0,
+            "completions/mean_terminated_length": mean(ended),
             "completions/min_terminated_length": ended.min() ?? 0,
             "completions/max_terminated_length": ended.max() ?? 0,
             "completions/clipped_ratio": 1 - Double(ended.count) / Double(max(1, samples.count)),

@@ -67,13 +67,17 @@ final class RunSetup {
         dataHashes = hashes
 
         objective = try ObjectiveInstance(
-            plugins.objective.component, catalog: catalog, parameters: plugins.objective.parameters, seed: seed,
+            plugins.objective.component, catalog: catalog, parameters: plugins.objective.parameters,
+            seed: seed,
             device: device)
         let needs = objective.needs()
         try RunSetup.check(needs, isOnline: isOnline, config)
-        let model = try Model.load(directory: weights ?? config.model.path, dtype: dtype, device: device)
+        let model = try Model.load(
+            directory: weights ?? config.model.path, dtype: dtype, device: device)
         self.model = model
-        if let longest = train.rows.map({ row in row.prompt.count + (row.completions.map(\.count).max() ?? 0) }).max(),
+        if let longest = train.rows.map({ row in
+            row.prompt.count + (row.completions.map(\.count).max() ?? 0)
+        }).max(),
             longest > model.contextLength
         {
             throw KeelError(
@@ -88,14 +92,19 @@ final class RunSetup {
         let temperature = config.sampler.temperature
         let scorer = SequenceScorer(model: model, temperature: temperature)
         let reference = try RunSetup.reference(
-            config, needs: needs, temperature: temperature, dtype: dtype, device: device, cache: cache, isOnline: isOnline)
-        let reduction = try config.objective.reduction.map { try Reduction(named: $0.rawValue) } ?? objective.reduction()
+            config, needs: needs, temperature: temperature, dtype: dtype, device: device,
+            cache: cache, isOnline: isOnline)
+        let reduction =
+            try config.objective.reduction.map { try Reduction(named: $0.rawValue) }
+            ?? objective.reduction()
         let update = PolicyUpdate(
             scorer: scorer, optimizer: optimizer, objective: objective, reduction: reduction,
-            reductionConstant: config.objective.reduction == .constant ? config.objective.reductionConstant : nil,
+            reductionConstant: config.objective.reduction == .constant
+                ? config.objective.reductionConstant : nil,
             prefixes: Sides.prefixes(dataKind: dataKind),
             microBatchRows: config.train.perDeviceTrainBatchSize,
-            maxGradNorm: config.train.maxGradNorm > 0 ? config.train.maxGradNorm : nil, communicator: communicator,
+            maxGradNorm: config.train.maxGradNorm > 0 ? config.train.maxGradNorm : nil,
+            communicator: communicator,
             facts: [
                 "vocab_size": Double(model.vocabularySize),
                 "eos_token_id": model.eosIDs.first.map(Double.init) ?? .nan,
@@ -104,29 +113,39 @@ final class RunSetup {
                 "num_generations": Double(config.train.numGenerations),
             ])
         let order = try DataSamplerInstance(
-            plugins.order.component, catalog: catalog, parameters: plugins.order.parameters, seed: seed)
+            plugins.order.component, catalog: catalog, parameters: plugins.order.parameters,
+            seed: seed)
         let sampling = Sampling(
             model: model, tokenizer: tokenizer,
             sampler: try TokenSamplerInstance(
-                plugins.sampler.component, catalog: catalog, parameters: plugins.sampler.parameters, seed: seed),
-            temperature: config.sampler.temperature, maxNewTokens: config.data.maxCompletionLength ?? 512,
+                plugins.sampler.component, catalog: catalog, parameters: plugins.sampler.parameters,
+                seed: seed),
+            temperature: config.sampler.temperature,
+            maxNewTokens: config.data.maxCompletionLength ?? 512,
             seed: seed)
 
         if isOnline {
             let maker = RolloutMaker(
-                sampling: sampling, rewards: try RewardSet(config, plugins.rewards, catalog: catalog, seed: seed), reference: reference,
+                sampling: sampling,
+                rewards: try RewardSet(config, plugins.rewards, catalog: catalog, seed: seed),
+                reference: reference,
                 samplesPerPrompt: config.train.numGenerations)
             let prompts = { (rows: Dataset, tokens: TokenizedDataset) in
-                tokens.rows.map { Prompt(row: $0.index, tokens: $0.prompt, json: rows.row($0.index)) }
+                tokens.rows.map {
+                    Prompt(row: $0.index, tokens: $0.prompt, json: rows.row($0.index))
+                }
             }
             loop = OnlineLoop(
-                prompts: prompts(trainRows, train), valid: valid.map { prompts($0.0, $0.1) } ?? [], maker: maker,
+                prompts: prompts(trainRows, train), valid: valid.map { prompts($0.0, $0.1) } ?? [],
+                maker: maker,
                 update: update, sampler: order, config: config)
         } else {
             loop = OfflineLoop(
                 rows: train.rows, valid: valid?.1.rows ?? [], rawRow: { trainRows.row($0) },
-                rawValidRow: { valid?.0.row($0) ?? .null }, update: update, reference: reference, sampler: order,
-                sampling: dataKind == "text" && trainRows.kind == .text ? nil : sampling, config: config)
+                rawValidRow: { valid?.0.row($0) ?? .null }, update: update, reference: reference,
+                sampler: order,
+                sampling: dataKind == "text" && trainRows.kind == .text ? nil : sampling,
+                config: config)
         }
         totalSteps =
             config.train.maxSteps > 0
@@ -134,7 +153,8 @@ final class RunSetup {
             : max(1, Int((config.train.numTrainEpochs * Double(loop.stepsPerEpoch)).rounded(.up)))
         let warmup =
             config.train.warmupSteps > 0
-            ? config.train.warmupSteps : Int((config.train.warmupRatio * Double(totalSteps)).rounded(.up))
+            ? config.train.warmupSteps
+            : Int((config.train.warmupRatio * Double(totalSteps)).rounded(.up))
         schedule = Schedule(
             kind: Schedule.Kind(rawValue: config.train.lrSchedulerType.rawValue) ?? .linear,
             peak: config.train.learningRate, warmupSteps: warmup, totalSteps: totalSteps)
@@ -148,16 +168,20 @@ final class RunSetup {
         case "rollouts": return .prompt
         default:
             throw KeelError(
-                "plugin", "objective \"\(component.name)\" takes data of kind \"\(dataKind)\"", at: component.path,
+                "plugin", "objective \"\(component.name)\" takes data of kind \"\(dataKind)\"",
+                at: component.path,
                 fix: "this Keel trains on text, pairs and rollouts", code: .unavailable)
         }
     }
 
     /// The columns this host can give; anything else an objective needs is refused before the run.
     private static func check(_ needs: [String], isOnline: Bool, _ config: RunConfig) throws {
-        let common = ["logprobs", "seq_logprobs", "mean_logprobs", "entropy", "mask", "tokens", "length"]
+        let common = [
+            "logprobs", "seq_logprobs", "mean_logprobs", "entropy", "mask", "tokens", "length",
+        ]
         let online = [
-            "old_logprobs", "old_seq_logprobs", "old_mean_logprobs", "behavior_logprobs", "rewards", "weight",
+            "old_logprobs", "old_seq_logprobs", "old_mean_logprobs", "behavior_logprobs", "rewards",
+            "weight",
             "group", "finished",
         ]
         let reference = ["ref_logprobs", "ref_seq_logprobs", "ref_mean_logprobs"]
@@ -166,18 +190,25 @@ final class RunSetup {
             let (_, base) = ColumnNames.split(need)
             guard known.contains(base) else {
                 throw KeelError(
-                    "plugin", "objective \"\(config.objective.plugin)\" needs the column \"\(need)\"",
+                    "plugin",
+                    "objective \"\(config.objective.plugin)\" needs the column \"\(need)\"",
                     at: config.places.place(of: "objective.plugin"),
-                    fix: "a run of this kind gives \(known.joined(separator: ", "))", code: .unavailable)
+                    fix: "a run of this kind gives \(known.joined(separator: ", "))",
+                    code: .unavailable)
             }
         }
     }
 
     private static func reference(
-        _ config: RunConfig, needs: [String], temperature: Double, dtype: DType, device: Device, cache: String, isOnline: Bool
+        _ config: RunConfig, needs: [String], temperature: Double, dtype: DType, device: Device,
+        cache: String, isOnline: Bool
     ) throws -> ReferenceLogprobs? {
         // A reference costs a pass over every row: only where a column is needed, not merely welcome.
-        guard needs.contains(where: { !$0.hasSuffix("?") && ColumnNames.split($0).base.hasPrefix("ref_") }) else {
+        guard
+            needs.contains(where: {
+                !$0.hasSuffix("?") && ColumnNames.split($0).base.hasPrefix("ref_")
+            })
+        else {
             return nil
         }
         var folder = config.model.path
@@ -205,6 +236,8 @@ extension TrainConfig {
 extension DataConfig {
     /// `columns` as plain text; the config reader has checked the types.
     var renames: [String: String] {
-        Dictionary(columns.compactMap { pair in pair.value.string.map { (pair.key, $0) } }, uniquingKeysWith: { $1 })
+        Dictionary(
+            columns.compactMap { pair in pair.value.string.map { (pair.key, $0) } },
+            uniquingKeysWith: { $1 })
     }
 }

@@ -45,7 +45,8 @@ struct Sampling {
     ) throws -> [Sample] {
         let requests = prompts.flatMap { prompt in
             (0..<samplesPerPrompt).map { number in
-                GenerationRequest(prompt: prompt.tokens, rowID: UInt64(prompt.row * samplesPerPrompt + number))
+                GenerationRequest(
+                    prompt: prompt.tokens, rowID: UInt64(prompt.row * samplesPerPrompt + number))
             }
         }
         var settings = GenerationSettings(maxNewTokens: maxNewTokens, eosIDs: model.eosIDs)
@@ -57,11 +58,15 @@ struct Sampling {
         return try generator.run(requests).enumerated().compactMap { index, completion in
             guard let completion else { return nil }
             let prompt = prompts[index / samplesPerPrompt]
-            let text = try prompt.json["prompt"]?.string ?? tokenizer.decode(prompt.tokens, skipSpecial: true)
+            let text =
+                try prompt.json["prompt"]?.string
+                ?? tokenizer.decode(prompt.tokens, skipSpecial: true)
             return Sample(
-                prompt: prompt, promptText: text, text: try tokenizer.decode(completion.ids, skipSpecial: true),
+                prompt: prompt, promptText: text,
+                text: try tokenizer.decode(completion.ids, skipSpecial: true),
                 tokens: completion.ids, logprobs: completion.logprobs,
-                behaviorLogprobs: completion.behaviourLogprobs, isFinished: completion.finishReason == .eos)
+                behaviorLogprobs: completion.behaviourLogprobs,
+                isFinished: completion.finishReason == .eos)
         }
     }
 }

@@ -8,7 +8,9 @@ struct SequenceScorer {
     /// Divides the logits; the same for policy, reference and sampling (decision 9).
     let temperature: Double
 
-    /// One pass over some rows. `[targets]` runs over the completions in order.
+    /// One pass over some rows.
+    ///
+    /// `[targets]` runs over the completions in order.
     struct Pass {
         let packing: Packing
         /// `[targets]`, tracked when the tape records.
@@ -32,7 +34,8 @@ struct SequenceScorer {
     func pass(_ rows: some Sequence<TokenizedRow>, tape: Tape) throws -> Pass {
         let packing = Packing(rows)
         let scores = try model.logprobs(
-            PackedBatch(packing), tape: tape, temperature: temperature, entropy: true, correct: true)
+            PackedBatch(packing), tape: tape, temperature: temperature, entropy: true, correct: true
+        )
         return Pass(
             packing: packing, logprobs: scores.logprobs, entropy: scores.entropy?.floats() ?? [],
             correct: scores.correct ?? [])

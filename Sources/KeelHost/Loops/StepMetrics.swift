@@ -31,12 +31,16 @@ package struct StepMetrics: Sendable {
     // MARK: State
 
     package var json: JSON {
-        .object(JSONObject(pairs: sums.map { ($0.key, [.double($0.value.sum), .double($0.value.count)]) }))
+        .object(
+            JSONObject(
+                pairs: sums.map { ($0.key, [.double($0.value.sum), .double($0.value.count)]) }))
     }
 
     package init(json: JSON?) {
         for (name, value) in json?.object ?? JSONObject() {
-            if let sum = value[0]?.double, let count = value[1]?.double { sums[name] = (sum, count) }
+            if let sum = value[0]?.double, let count = value[1]?.double {
+                sums[name] = (sum, count)
+            }
         }
     }
 }

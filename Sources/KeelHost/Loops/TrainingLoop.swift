@@ -2,7 +2,9 @@ import KeelBridge
 import KeelCore
 import OrderedCollections
 
-/// Where the batches of a run come from. Two loops serve all objectives: offline and online.
+/// Where the batches of a run come from.
+///
+/// Two loops serve all objectives: offline and online.
 protocol TrainingLoop: AnyObject {
     /// Optimizer steps of one pass over the data.
     var stepsPerEpoch: Int { get }

@@ -82,12 +82,14 @@ package final class SafetensorsFile: Sendable {
         file = try MappedFile(path)
         let bytes = file.bytes
         guard bytes.count >= 8 else {
-            throw SafetensorsFile.bad("\(bytes.count) bytes are too few for a safetensors file", path)
+            throw SafetensorsFile.bad(
+                "\(bytes.count) bytes are too few for a safetensors file", path)
         }
         let claimed = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 0, as: UInt64.self))
         guard claimed <= UInt64(bytes.count - 8) else {
             throw SafetensorsFile.bad(
-                "the header is said to have \(claimed) bytes, but the file has \(bytes.count)", path)
+                "the header is said to have \(claimed) bytes, but the file has \(bytes.count)", path
+            )
         }
         guard claimed <= UInt64(SafetensorsFile.longestHeader) else {
             throw SafetensorsFile.bad("a header of \(claimed) bytes is too long", path)
@@ -115,7 +117,8 @@ package final class SafetensorsFile: Sendable {
                 throw SafetensorsFile.bad("the name \"\(name)\" stands twice in the header", path)
             }
             entries.append(
-                try SafetensorsFile.entry(name, value, dataStart: dataStart, fileSize: bytes.count, path))
+                try SafetensorsFile.entry(
+                    name, value, dataStart: dataStart, fileSize: bytes.count, path))
         }
         try SafetensorsFile.checkCover(entries, dataStart..<bytes.count, path)
         self.metadata = metadata
@@ -141,7 +144,8 @@ package final class SafetensorsFile: Sendable {
         case .f16:
             let values = file.withBytes(entry.range) { bytes in
                 (0..<entry.count).map { i in
-                    let bits = UInt16(littleEndian: bytes.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self))
+                    let bits = UInt16(
+                        littleEndian: bytes.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self))
                     return SafetensorsFile.widened(bits)
                 }
             }
@@ -149,7 +153,8 @@ package final class SafetensorsFile: Sendable {
         default:
             throw KeelError(
                 "safetensors", "weights stored as \(entry.type.rawValue) cannot be used",
-                at: "\(path), tensor \(entry.name)", fix: "convert the file to F32, BF16 or F16", code: .badData)
+                at: "\(path), tensor \(entry.name)", fix: "convert the file to F32, BF16 or F16",
+                code: .badData)
         }
         return raw.dtype == dtype ? raw : raw.cast(dtype)
     }
@@ -200,41 +205,54 @@ extension SafetensorsFile {
     private static func entry(
         _ name: String, _ value: JSON, dataStart: Int, fileSize: Int, _ path: String
     ) throws -> Entry {
-        guard let object = value.object else { throw bad("\(value.kind) describes it", path, tensor: name) }
-        guard let typeName = object["dtype"]?.string else { throw bad("no \"dtype\"", path, tensor: name) }
+        guard let object = value.object else {
+            throw bad("\(value.kind) describes it", path, tensor: name)
+        }
+        guard let typeName = object["dtype"]?.string else {
+            throw bad("no \"dtype\"", path, tensor: name)
+        }
         guard let type = StoredType(rawValue: typeName) else {
             throw bad("unknown type \"\(typeName)\"", path, tensor: name)
         }
-        guard let lengths = object["shape"]?.array else { throw bad("no \"shape\"", path, tensor: name) }
+        guard let lengths = object["shape"]?.array else {
+            throw bad("no \"shape\"", path, tensor: name)
+        }
         var shape: [Int] = []
         var size = type.size
         for length in lengths {
-            guard case .int(let length) = length, length >= 0, let length = Int(exactly: length) else {
+            guard case .int(let length) = length, length >= 0, let length = Int(exactly: length)
+            else {
                 throw bad("a shape of \(object["shape"]?.text() ?? "")", path, tensor: name)
             }
             let product = size.multipliedReportingOverflow(by: length)
             guard !product.overflow else {
-                throw bad("the shape \(object["shape"]?.text() ?? "") overflows", path, tensor: name)
+                throw bad(
+                    "the shape \(object["shape"]?.text() ?? "") overflows", path, tensor: name)
             }
             size = product.partialValue
             shape.append(length)
         }
         guard let offsets = object["data_offsets"]?.array, offsets.count == 2,
-            case .int(let begin) = offsets[0], case .int(let end) = offsets[1], begin >= 0, begin <= end
+            case .int(let begin) = offsets[0], case .int(let end) = offsets[1], begin >= 0,
+            begin <= end
         else {
-            throw bad("data_offsets \(object["data_offsets"]?.text() ?? "missing")", path, tensor: name)
+            throw bad(
+                "data_offsets \(object["data_offsets"]?.text() ?? "missing")", path, tensor: name)
         }
         guard end <= Int64(fileSize - dataStart) else {
             throw bad(
-                "its data end at \(end), but there are \(fileSize - dataStart) bytes of data", path, tensor: name)
+                "its data end at \(end), but there are \(fileSize - dataStart) bytes of data", path,
+                tensor: name)
         }
         guard Int(end - begin) == size else {
             throw bad(
-                "\(end - begin) bytes of data for shape \(shape) of \(typeName), which needs \(size)", path,
+                "\(end - begin) bytes of data for shape \(shape) of \(typeName), which needs \(size)",
+                path,
                 tensor: name)
         }
         return Entry(
-            name: name, type: type, shape: shape, range: dataStart + Int(begin)..<dataStart + Int(end))
+            name: name, type: type, shape: shape,
+            range: dataStart + Int(begin)..<dataStart + Int(end))
     }
 
     /// Tensors fill the data from the first byte to the last, each byte once.

@@ -47,7 +47,8 @@ package enum SafetensorsWriter {
             try output.write(text)
             for item in items {
                 let tensor = item.tensor.detach()
-                try output.write((tensor.dtype == item.type ? tensor : tensor.cast(item.type)).bytes())
+                try output.write(
+                    (tensor.dtype == item.type ? tensor : tensor.cast(item.type)).bytes())
             }
         }
     }

@@ -48,9 +48,12 @@ package struct WeightFiles: Sendable {
         var locations: [String: Location] = [:]
         for file in files {
             for entry in file.entries {
-                if let other = locations.updateValue(Location(file: file, entry: entry), forKey: entry.name) {
+                if let other = locations.updateValue(
+                    Location(file: file, entry: entry), forKey: entry.name)
+                {
                     throw KeelError(
-                        "model", "tensor \(entry.name) stands in two files", at: "\(other.file.path), \(file.path)",
+                        "model", "tensor \(entry.name) stands in two files",
+                        at: "\(other.file.path), \(file.path)",
                         code: .badData)
                 }
                 names.append(entry.name)
@@ -66,7 +69,9 @@ package struct WeightFiles: Sendable {
     /// The type most cells are stored as.
     package var commonType: StoredType {
         var cells: [StoredType: Int] = [:]
-        for location in locations.values { cells[location.entry.type, default: 0] += location.entry.count }
+        for location in locations.values {
+            cells[location.entry.type, default: 0] += location.entry.count
+        }
         return cells.max { ($0.value, $1.key.rawValue) < ($1.value, $0.key.rawValue) }?.key ?? .f32
     }
 

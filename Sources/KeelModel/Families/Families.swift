@@ -26,7 +26,8 @@ package enum Families {
         guard let family = all.first(where: { $0.modelTypes.contains(type) }) else {
             let near = nearest(type, among: modelTypes).map { "; did you mean \"\($0)\"?" } ?? ""
             throw KeelError(
-                "model", "unknown model family \"\(type)\"\(near)", at: "\(config.path), key model_type",
+                "model", "unknown model family \"\(type)\"\(near)",
+                at: "\(config.path), key model_type",
                 fix: "use one of: \(modelTypes.joined(separator: ", "))", code: .badData)
         }
         try config.refuseUnsupported()

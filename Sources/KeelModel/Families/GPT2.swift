@@ -42,7 +42,8 @@ package enum GPT2: Family {
                 mlpNorm: .layer(layer + "ln_2", hidden, eps: eps),
                 mlp: MLP(
                     .plain(up: linear("mlp.c_fc", hidden, inner)),
-                    down: linear("mlp.c_proj", inner, hidden, scale: residual), activation: activation))
+                    down: linear("mlp.c_proj", inner, hidden, scale: residual),
+                    activation: activation))
         }
         let isTied = try config.bool("tie_word_embeddings", default: true)
         return Architecture(

@@ -11,7 +11,8 @@ package enum Llama: Family {
         let heads = try config.int("num_attention_heads", in: 1...16_384)
         let kvHeads = try config.int("num_key_value_heads", default: heads, in: 1...16_384)
         guard heads % kvHeads == 0 else {
-            throw config.bad("num_key_value_heads", "\(heads) heads cannot share \(kvHeads) key heads")
+            throw config.bad(
+                "num_key_value_heads", "\(heads) heads cannot share \(kvHeads) key heads")
         }
         guard config["head_dim"] != nil || hidden % heads == 0 else {
             throw config.bad("hidden_size", "\(hidden) cannot be split over \(heads) heads")
@@ -44,7 +45,8 @@ package enum Llama: Family {
                     up: linear("mlp.up_proj", hidden, inner, mlpBias)),
                 down: linear("mlp.down_proj", inner, hidden, mlpBias), activation: activation)
             return Block(
-                attentionNorm: .rms(layer + "input_layernorm", hidden, eps: eps), attention: attention,
+                attentionNorm: .rms(layer + "input_layernorm", hidden, eps: eps),
+                attention: attention,
                 mlpNorm: .rms(layer + "post_attention_layernorm", hidden, eps: eps), mlp: mlp)
         }
         let vocabulary = try config.int("vocab_size")
@@ -54,9 +56,12 @@ package enum Llama: Family {
             contextLength: try config.int("max_position_embeddings", default: 2048),
             embedding: Weight("model.embed_tokens.weight", [vocabulary, hidden]), blocks: blocks,
             finalNorm: .rms("model.norm", hidden, eps: eps),
-            head: isTied ? nil : Weight("lm_head.weight", [vocabulary, hidden]), optionalPrefix: "model.",
+            head: isTied ? nil : Weight("lm_head.weight", [vocabulary, hidden]),
+            optionalPrefix: "model.",
             ignoredSuffixes: [".rotary_emb.inv_freq"])
-        architecture.paddingID = config.padID.flatMap { (0..<Int32(vocabulary)).contains($0) ? $0 : nil }
+        architecture.paddingID = config.padID.flatMap {
+            (0..<Int32(vocabulary)).contains($0) ? $0 : nil
+        }
         return architecture
     }
 

@@ -41,7 +41,9 @@ package final class Generator {
     }
 
     /// - Parameter sampler: nil = draw from the model's own distribution.
-    package init(_ model: Model, _ settings: GenerationSettings, sampler: (any TokenSampling)? = nil) {
+    package init(
+        _ model: Model, _ settings: GenerationSettings, sampler: (any TokenSampling)? = nil
+    ) {
         self.model = model
         self.settings = settings
         self.sampler = sampler
@@ -62,7 +64,8 @@ package final class Generator {
         try check(requests)
         var results = [Completion?](repeating: nil, count: requests.count)
         let cache = KVCache(
-            model.architecture, capacity: capacity(requests), dtype: model.dtype, device: model.device)
+            model.architecture, capacity: capacity(requests), dtype: model.dtype,
+            device: model.device)
         var running: [Sequence] = []
         var prefixes: [[Int32]: Prefix] = [:]
         var next = 0
@@ -71,11 +74,14 @@ package final class Generator {
             let fresh = admit(requests, &next, &running, &prefixes, cache)
             let hidden = try states(fresh, running[..<old], cache)
             var started = Tensor(
-                zeros: [running.count, model.architecture.hiddenSize], dtype: model.dtype, device: model.device)
+                zeros: [running.count, model.architecture.hiddenSize], dtype: model.dtype,
+                device: model.device)
             for (i, prefix) in fresh.enumerated() { prefix.hidden = hidden.rowsView(i, 1) }
             if old > 0 { started.copyRows(from: hidden.rowsView(fresh.count, old), to: 0) }
             for (i, sequence) in running.enumerated().dropFirst(old) {
-                guard let state = sequence.prefix.hidden else { preconditionFailure("prompt not computed") }
+                guard let state = sequence.prefix.hidden else {
+                    preconditionFailure("prompt not computed")
+                }
                 started.copyRows(from: state, to: i)
             }
             try extend(&running, hidden: &started)
@@ -109,11 +115,13 @@ package final class Generator {
         precondition(settings.maxNewTokens > 0 && settings.batchSize > 0, "\(settings)")
         guard settings.temperature > 0, settings.temperature.isFinite else {
             throw KeelError(
-                "generate", "temperature \(settings.temperature)", fix: "use a temperature above 0, or the sampler greedy")
+                "generate", "temperature \(settings.temperature)",
+                fix: "use a temperature above 0, or the sampler greedy")
         }
         for request in requests {
             guard !request.prompt.isEmpty else {
-                throw KeelError("generate", "an empty prompt", fix: "give at least one token", code: .badData)
+                throw KeelError(
+                    "generate", "an empty prompt", fix: "give at least one token", code: .badData)
             }
             guard limit(request.prompt) > 0 else {
                 throw KeelError(
@@ -146,7 +154,9 @@ package final class Generator {
         while next < requests.count, running.count < settings.batchSize {
             let request = requests[next]
             let known = prefixes[request.prompt]
-            if known == nil, !fresh.isEmpty, rows + request.prompt.count > settings.rowsPerPass { break }
+            if known == nil, !fresh.isEmpty, rows + request.prompt.count > settings.rowsPerPass {
+                break
+            }
             let prefix: Prefix
             if let known {
                 prefix = known
@@ -166,7 +176,8 @@ package final class Generator {
             }
             prefix.users += 1
             running.append(
-                Sequence(request: next, rowID: request.rowID, prefix: prefix, rows: own, limit: limit))
+                Sequence(
+                    request: next, rowID: request.rowID, prefix: prefix, rows: own, limit: limit))
             next += 1
         }
         return fresh
@@ -194,7 +205,9 @@ package final class Generator {
             selected.append(Int32(rows.upperBound - 1))
         }
         for sequence in running {
-            guard let last = sequence.ids.last else { preconditionFailure("a sequence without a token runs") }
+            guard let last = sequence.ids.last else {
+                preconditionFailure("a sequence without a token runs")
+            }
             let row = ids.count
             let own = sequence.ids.count - 1
             ids.append(last)
@@ -205,13 +218,16 @@ package final class Generator {
             selected.append(Int32(row))
         }
         guard !ids.isEmpty else {
-            return Tensor(zeros: [0, model.architecture.hiddenSize], dtype: model.dtype, device: model.device)
+            return Tensor(
+                zeros: [0, model.architecture.hiddenSize], dtype: model.dtype, device: model.device)
         }
-        let batch = PackedBatch(ids: ids, positions: positions, spans: spans, scored: [], targets: [])
+        let batch = PackedBatch(
+            ids: ids, positions: positions, spans: spans, scored: [], targets: [])
         let pass = model.pass(
             batch, Tape(recording: false), cacheStep: KVCache.Step(cache: cache, writes: writes))
         return model.decoder.hidden(
-            ids: Tensor(ids, device: model.device), selected: Tensor(selected, device: model.device), pass)
+            ids: Tensor(ids, device: model.device),
+            selected: Tensor(selected, device: model.device), pass)
     }
 
     /// Gives every sequence its next token.
@@ -235,7 +251,8 @@ package final class Generator {
                 throw KeelError(
                     "generate", "the model's logits are not finite",
                     at: "row \(running[i].rowID), token \(running[i].ids.count)",
-                    fix: "the weights have diverged: go back to an earlier checkpoint", code: .failed)
+                    fix: "the weights have diverged: go back to an earlier checkpoint",
+                    code: .failed)
             }
             let edited = isEdited ? Draw(step.logits[range]) : own
             let token: Int32
@@ -254,7 +271,8 @@ package final class Generator {
                 }
                 let stream = RandomStream(
                     seed: settings.seed, place: settings.place, settings.step, running[i].rowID)
-                token = edited.token(step.logits[range], stream.uniform(UInt64(running[i].ids.count)))
+                token = edited.token(
+                    step.logits[range], stream.uniform(UInt64(running[i].ids.count)))
             }
             let at = range.lowerBound + Int(token)
             running[i].ids.append(token)
@@ -271,7 +289,8 @@ package final class Generator {
         let isEnd = settings.eosIDs.contains(last)
         guard isEnd || sequence.ids.count >= sequence.limit else { return nil }
         return Completion(
-            rowID: sequence.rowID, prompt: sequence.prefix.prompt, ids: sequence.ids, logprobs: sequence.logprobs,
+            rowID: sequence.rowID, prompt: sequence.prefix.prompt, ids: sequence.ids,
+            logprobs: sequence.logprobs,
             behaviourLogprobs: sequence.behaviour, finishReason: isEnd ? .eos : .length)
     }
 }
@@ -280,7 +299,8 @@ extension Model {
     /// Next-token logits over the temperature, row by row.
     fileprivate func temperedLogits(hidden: Tensor, temperature: Double) -> [Float] {
         let pass = pass(
-            PackedBatch(ids: [], positions: [], spans: [], scored: [], targets: []), Tape(recording: false))
+            PackedBatch(ids: [], positions: [], spans: [], scored: [], targets: []),
+            Tape(recording: false))
         var logits = logits(hidden: hidden, pass).floats()
         if temperature != 1 {
             let inverse = Float(1 / temperature)

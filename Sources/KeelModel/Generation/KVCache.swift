@@ -32,13 +32,16 @@ package final class KVCache {
         layers = architecture.blocks.map { block in
             let shape = [capacity, block.attention.kvHeads * block.attention.headSize]
             return (
-                Tensor(zeros: shape, dtype: dtype, device: device), Tensor(zeros: shape, dtype: dtype, device: device)
+                Tensor(zeros: shape, dtype: dtype, device: device),
+                Tensor(zeros: shape, dtype: dtype, device: device)
             )
         }
         free = capacity > 0 ? [0..<capacity] : []
     }
 
-    /// Rows in a line, the first that fit; nil when there are none. None are asked for none.
+    /// Rows in a line, the first that fit; nil when there are none.
+    ///
+    /// None are asked for none.
     func take(_ count: Int) -> Range<Int>? {
         if count == 0 { return 0..<0 }
         guard let i = free.firstIndex(where: { $0.count >= count }) else { return nil }

@@ -9,7 +9,9 @@ package protocol TokenSampling: AnyObject {
 
 /// What a token sampler sees of one step: `rows` sequences that each need a token.
 package struct SamplingStep {
-    /// `[rows * vocabulary]`, row-major, already divided by the temperature. May be edited; -inf = never.
+    /// `[rows * vocabulary]`, row-major, already divided by the temperature.
+    ///
+    /// May be edited; -inf = never.
     package var logits: [Float]
     package let vocabulary: Int
     /// The permanent id of each row's sequence.
@@ -32,7 +34,8 @@ package final class ArgmaxSampling: TokenSampling {
         (0..<step.rows).map { row in
             let start = row * step.vocabulary
             var best = 0
-            for i in 1..<max(1, step.vocabulary) where step.logits[start + i] > step.logits[start + best] { best = i }
+            for i in 1..<max(1, step.vocabulary)
+            where step.logits[start + i] > step.logits[start + best] { best = i }
             return Int32(best)
         }
     }

@@ -19,7 +19,7 @@ package struct Attention: Sendable {
     package var rope: Rope?
     /// A token sees this many tokens, itself included; nil = all before it.
     package var window: Int?
-    /// cap * tanh(scores / cap)
+    /// Bounds the scores: `cap * tanh(scores / cap)`.
     package var softcap: Float?
 
     package init(
@@ -50,13 +50,16 @@ package struct Attention: Sendable {
         var (q, k, v) = project(x, pass)
         if let rope {
             q = NN.rope(
-                q, heads: heads, positions: pass.positions, frequencies: rope.frequencies, scale: rope.scale)
+                q, heads: heads, positions: pass.positions, frequencies: rope.frequencies,
+                scale: rope.scale)
             k = NN.rope(
-                k, heads: kvHeads, positions: pass.positions, frequencies: rope.frequencies, scale: rope.scale)
+                k, heads: kvHeads, positions: pass.positions, frequencies: rope.frequencies,
+                scale: rope.scale)
         }
         if let step = pass.cacheStep { (k, v) = step.store(k, v, layer: layer) }
         let mixed = NN.attention(
-            q, k, v, heads: heads, kvHeads: kvHeads, layout: pass.layout, scale: scale, window: window,
+            q, k, v, heads: heads, kvHeads: kvHeads, layout: pass.layout, scale: scale,
+            window: window,
             softcap: softcap)
         return output(mixed, pass)
     }

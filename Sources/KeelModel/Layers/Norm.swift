@@ -17,7 +17,8 @@ package struct Norm: Sendable {
     /// An RMS norm.
     package static func rms(_ name: String, _ size: Int, eps: Double, offset: Float = 0) -> Norm {
         Norm(
-            kind: .rms(offset: offset), weight: Weight(name + ".weight", [size], offset == 1 ? .zeros : .ones),
+            kind: .rms(offset: offset),
+            weight: Weight(name + ".weight", [size], offset == 1 ? .zeros : .ones),
             bias: nil, eps: eps)
     }
 

@@ -15,7 +15,8 @@ package final class AdamW {
         /// Times the step's learning rate.
         package var learningRateScale: Double
 
-        package init(_ parameters: [Parameter], weightDecay: Double, learningRateScale: Double = 1) {
+        package init(_ parameters: [Parameter], weightDecay: Double, learningRateScale: Double = 1)
+        {
             self.parameters = parameters
             self.weightDecay = weightDecay
             self.learningRateScale = learningRateScale
@@ -39,8 +40,14 @@ package final class AdamW {
         self.beta2 = beta2
         self.eps = eps
         for parameter in parameters {
-            first.append(Tensor(zeros: parameter.shape, dtype: parameter.master.dtype, device: parameter.master.device))
-            second.append(Tensor(zeros: parameter.shape, dtype: parameter.master.dtype, device: parameter.master.device))
+            first.append(
+                Tensor(
+                    zeros: parameter.shape, dtype: parameter.master.dtype,
+                    device: parameter.master.device))
+            second.append(
+                Tensor(
+                    zeros: parameter.shape, dtype: parameter.master.dtype,
+                    device: parameter.master.device))
         }
     }
 
@@ -86,8 +93,10 @@ package final class AdamW {
             let lr = learningRate * group.learningRateScale
             items += zip(group.parameters, range).map { parameter, i in
                 Optim.Parameter(
-                    master: parameter.master, gradient: parameter.gradient, m: first[i], v: second[i],
-                    lowPrecision: parameter.compute.dtype == parameter.master.dtype ? nil : parameter.compute,
+                    master: parameter.master, gradient: parameter.gradient, m: first[i],
+                    v: second[i],
+                    lowPrecision: parameter.compute.dtype == parameter.master.dtype
+                        ? nil : parameter.compute,
                     lr: lr, weightDecay: group.weightDecay)
             }
         }
@@ -107,7 +116,8 @@ package final class AdamW {
             items.append(.init("exp_avg_sq.\(parameter.name)", second[i]))
         }
         try SafetensorsWriter.write(
-            path, items, metadata: ["format": "pt", "keel_optimizer": "adamw", "step": .string("\(stepCount)")])
+            path, items,
+            metadata: ["format": "pt", "keel_optimizer": "adamw", "step": .string("\(stepCount)")])
     }
 
     /// Reads what `save` wrote, exactly.
@@ -118,7 +128,8 @@ package final class AdamW {
         guard let text = file.metadata["step"]?.string, let step = Int(text), step >= 0,
             file.metadata["keel_optimizer"]?.string == "adamw"
         else {
-            throw KeelError("checkpoint", "not an optimizer state of Keel's AdamW", at: path, code: .badData)
+            throw KeelError(
+                "checkpoint", "not an optimizer state of Keel's AdamW", at: path, code: .badData)
         }
         var loaded: [(Tensor, Tensor)] = []
         for parameter in parameters {
@@ -126,10 +137,12 @@ package final class AdamW {
                 let name = "\(kind).\(parameter.name)"
                 guard let entry = file[name], entry.shape == parameter.shape else {
                     throw KeelError(
-                        "checkpoint", "the optimizer state has no \(name) of shape \(parameter.shape)", at: path,
+                        "checkpoint",
+                        "the optimizer state has no \(name) of shape \(parameter.shape)", at: path,
                         fix: "the state belongs to another model", code: .badData)
                 }
-                return try file.tensor(entry, dtype: parameter.master.dtype, device: parameter.master.device)
+                return try file.tensor(
+                    entry, dtype: parameter.master.dtype, device: parameter.master.device)
             }
             loaded.append((try moment("exp_avg"), try moment("exp_avg_sq")))
         }

@@ -11,7 +11,8 @@ import Testing
         let store = CheckpointStore(directory: folder)
         for step in steps {
             try store.save(step: step, state: ["step": JSON(step)]) { path in
-                try AtomicWrite.file(Files.join(path, "model.safetensors"), "weights of step \(step)")
+                try AtomicWrite.file(
+                    Files.join(path, "model.safetensors"), "weights of step \(step)")
             }
         }
         return store
@@ -35,7 +36,8 @@ import Testing
         case "truncated": try AtomicWrite.file(model, "weights")
         case "changed": try AtomicWrite.file(model, "weights of step 11")
         case "missing": try Files.remove(model)
-        case "state cut short": try AtomicWrite.file(state, Array(try Files.read(state).dropLast(20)))
+        case "state cut short":
+            try AtomicWrite.file(state, Array(try Files.read(state).dropLast(20)))
         default: try Files.remove(state)
         }
         let (found, damaged) = store.newest()
@@ -48,7 +50,8 @@ import Testing
         defer { try? Files.remove(folder) }
         let store = try filled([2])
         #expect(throws: KeelError.self) {
-            try store.save(step: 3, state: [:]) { _ in throw KeelError("io", "disk full", code: .io) }
+            try store.save(step: 3, state: [:]) { _ in throw KeelError("io", "disk full", code: .io)
+            }
         }
         #expect(try Files.list(folder) == ["checkpoint-2"])
     }
