@@ -8,7 +8,8 @@ int32_t ck_best_isa(void) {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
         return CK_AVX512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return CK_AVX2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return CK_AVX2;
 #endif
     return CK_PORTABLE;
 }
@@ -21,13 +22,16 @@ extern const ck_table *const ck_tables_avx512[3];
 
 const ck_table *ck_kernels(int32_t isa, int32_t type) {
 #if defined(__x86_64__)
-    if (isa == CK_AVX512) return ck_tables_avx512[type];
-    if (isa == CK_AVX2) return ck_tables_avx2[type];
+    if (isa == CK_AVX512)
+        return ck_tables_avx512[type];
+    if (isa == CK_AVX2)
+        return ck_tables_avx2[type];
 #endif
     (void)isa;
     return ck_tables_portable[type];
 }
 
 void ck_gather_rows(void *y, const void *x, const int32_t *ids, int64_t rows, int64_t bytes) {
-    for (int64_t r = 0; r < rows; r++) memcpy((char *)y + r * bytes, (const char *)x + ids[r] * bytes, (size_t)bytes);
+    for (int64_t r = 0; r < rows; r++)
+        memcpy((char *)y + r * bytes, (const char *)x + ids[r] * bytes, (size_t)bytes);
 }

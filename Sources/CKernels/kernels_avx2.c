@@ -16,5 +16,6 @@
 #undef CK_TYPE
 #pragma clang attribute pop
 
-const ck_table *const ck_tables_avx2[3] = {&ck_table_f32_avx2, &ck_table_f64_avx2, &ck_table_bf16_avx2};
+const ck_table *const ck_tables_avx2[3] = {&ck_table_f32_avx2, &ck_table_f64_avx2,
+                                           &ck_table_bf16_avx2};
 #endif

@@ -13,4 +13,5 @@
 #include "bodies/all.h"
 #undef CK_TYPE
 
-const ck_table *const ck_tables_portable[3] = {&ck_table_f32_portable, &ck_table_f64_portable, &ck_table_bf16_portable};
+const ck_table *const ck_tables_portable[3] = {&ck_table_f32_portable, &ck_table_f64_portable,
+                                               &ck_table_bf16_portable};

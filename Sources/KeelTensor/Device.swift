@@ -18,7 +18,9 @@ package enum ISA: Int32, Sendable, CaseIterable {
     }
 }
 
-/// Where tensors live: memory, threads and kernels. The root of the device seam.
+/// Where tensors live: memory, threads and kernels.
+///
+/// The root of the device seam.
 package final class Device: @unchecked Sendable {
     let allocator = Allocator()
     /// The threads every kernel shares.

@@ -18,7 +18,8 @@ package enum Optim {
         package var lr: Double
 
         package init(
-            master: Tensor, gradient: Tensor, m: Tensor, v: Tensor, lowPrecision: Tensor? = nil, lr: Double,
+            master: Tensor, gradient: Tensor, m: Tensor, v: Tensor, lowPrecision: Tensor? = nil,
+            lr: Double,
             weightDecay: Double
         ) {
             self.master = master
@@ -42,7 +43,8 @@ package enum Optim {
     ///   - step: t, from 1.
     ///   - scale: multiplies the gradients first (clipping, averaging).
     package static func adamW(
-        _ parameters: [Parameter], beta1: Double = 0.9, beta2: Double = 0.999, eps: Double = 1e-8, step: Int,
+        _ parameters: [Parameter], beta1: Double = 0.9, beta2: Double = 0.999, eps: Double = 1e-8,
+        step: Int,
         scale: Double = 1
     ) {
         precondition(step >= 1, "AdamW step \(step)")
@@ -50,11 +52,13 @@ package enum Optim {
             let type = p.master.dtype
             precondition(
                 [p.gradient, p.m, p.v].allSatisfy { $0.count == p.master.count && $0.dtype == type }
-                    && type == type.accumulator && (p.lowPrecision.map { $0.count == p.master.count } ?? true),
+                    && type == type.accumulator
+                    && (p.lowPrecision.map { $0.count == p.master.count } ?? true),
                 "AdamW on \(p.master.shape) of \(type)")
         }
         let common = ck_adamw(
-            lr: 0, beta1: beta1, beta2: beta2, eps: eps, decay: 0, correction1: 1 - beta1.raised(to: step),
+            lr: 0, beta1: beta1, beta2: beta2, eps: eps, decay: 0,
+            correction1: 1 - beta1.raised(to: step),
             correction2: 1 - beta2.raised(to: step), scale: scale)
         Kernels.adamW(parameters, common)
     }

@@ -15,7 +15,9 @@ package final class Storage: @unchecked Sendable {
 }
 
 extension Tensor {
-    /// The first cell. Valid while the tensor lives: callers keep it alive around the use.
+    /// The first cell.
+    ///
+    /// Valid while the tensor lives: callers keep it alive around the use.
     var raw: UnsafeMutableRawPointer { storage.base + offset * dtype.size }
 
     /// Overwrites the cells with raw bytes of this type, as a file holds them.
@@ -28,7 +30,9 @@ extension Tensor {
     }
 
     /// The cells as `T`, for the length of `body`.
-    func withCells<T, R>(_ type: T.Type, _ body: (UnsafeMutableBufferPointer<T>) throws -> R)
+    func withCells<T, R>(
+        _ type: T.Type, _ body: (UnsafeMutableBufferPointer<T>) throws -> R
+    )
         rethrows -> R
     {
         precondition(MemoryLayout<T>.size == dtype.size, "cells of \(dtype) read as \(T.self)")

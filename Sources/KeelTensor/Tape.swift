@@ -32,7 +32,8 @@ package final class Tape: @unchecked Sendable {
         if let gradient {
             precondition(
                 gradient.shape == value.shape && gradient.dtype == value.dtype.accumulator,
-                "gradient \(gradient.shape) \(gradient.dtype) for leaf \(value.shape) \(value.dtype)")
+                "gradient \(gradient.shape) \(gradient.dtype) for leaf \(value.shape) \(value.dtype)"
+            )
         }
         entries.append(
             Entry(
@@ -82,12 +83,18 @@ package final class Tape: @unchecked Sendable {
     ///
     /// - Parameter seed: the gradient of `output`; nil = 1 for a single number.
     package func backward(_ output: Tensor, seed: Tensor? = nil) {
-        if seed == nil { precondition(output.count == 1, "backward from \(output.shape) needs a seed") }
-        let one = seed ?? Tensor(filled: 1, shape: output.shape, dtype: output.dtype, device: output.device)
+        if seed == nil {
+            precondition(output.count == 1, "backward from \(output.shape) needs a seed")
+        }
+        let one =
+            seed
+            ?? Tensor(filled: 1, shape: output.shape, dtype: output.dtype, device: output.device)
         backward([(output, one)])
     }
 
-    /// Runs the derivatives back from several outputs at once, each with its gradient. A tape runs once.
+    /// Runs the derivatives back from several outputs at once, each with its gradient.
+    ///
+    /// A tape runs once.
     package func backward(_ seeds: [(output: Tensor, seed: Tensor)]) {
         precondition(!isSpent, "a tape that has run backward already")
         isSpent = true
@@ -95,9 +102,12 @@ package final class Tape: @unchecked Sendable {
             guard let place = output.place else { continue }
             precondition(place.tape === self, "backward from a tensor of another tape")
             precondition(seed.shape == output.shape, "seed \(seed.shape) for \(output.shape)")
-            add(seed.dtype == output.dtype ? seed.detach() : Memory.converted(seed, output.dtype), to: place.index)
+            add(
+                seed.dtype == output.dtype ? seed.detach() : Memory.converted(seed, output.dtype),
+                to: place.index)
         }
-        for index in stride(from: entries.count - 1, through: 0, by: -1) where !entries[index].isLeaf {
+        for index in stride(from: entries.count - 1, through: 0, by: -1)
+        where !entries[index].isLeaf {
             let run = entries[index].backward
             entries[index].backward = nil
             guard let run, let gradient = entries[index].gradient else { continue }
@@ -114,7 +124,9 @@ package final class Tape: @unchecked Sendable {
 
     fileprivate func add(_ gradient: Tensor, to index: Int) {
         let entry = entries[index]
-        precondition(gradient.count == Shape.count(entry.shape), "gradient \(gradient.shape) for \(entry.shape)")
+        precondition(
+            gradient.count == Shape.count(entry.shape),
+            "gradient \(gradient.shape) for \(entry.shape)")
         if entry.isLeaf {
             let sum = accumulator(index, gradient.device)
             Memory.add(gradient, into: sum)

@@ -113,26 +113,34 @@ package struct Tensor: Sendable {
     /// The raw bytes, for files and hashes.
     package func bytes() -> [UInt8] { Memory.bytes(self) }
 
-    /// Overwrites the cells with those of `source`, rounded to this type. For parameters and buffers only.
+    /// Overwrites the cells with those of `source`, rounded to this type.
+    ///
+    /// For parameters and buffers only.
     package func copy(from source: Tensor) {
         precondition(source.count == count, "copy of \(source.shape) into \(shape)")
         Memory.copy(source, into: self)
     }
 
-    /// Overwrites rows `row...` with the rows of `source`: same columns and type. For caches only.
+    /// Overwrites rows `row...` with the rows of `source`: same columns and type.
+    ///
+    /// For caches only.
     package func copyRows(from source: Tensor, to row: Int) {
         precondition(
-            source.dtype == dtype && source.columns == columns && row >= 0 && row + source.rows <= rows,
+            source.dtype == dtype && source.columns == columns && row >= 0
+                && row + source.rows <= rows,
             "rows \(source.shape) of \(source.dtype) to row \(row) of \(shape) of \(dtype)")
         Memory.copy(source, into: rowsView(row, source.rows))
     }
 
-    /// Sets every cell to zero. For gradient accumulators only.
+    /// Sets every cell to zero.
+    ///
+    /// For gradient accumulators only.
     package func zero() { Memory.zero(self) }
 
     /// Rows `row ..< row + count` as a tensor over the same memory, untracked.
     package func rowsView(_ row: Int, _ count: Int) -> Tensor {
-        precondition(row >= 0 && count >= 0 && row + count <= rows, "rows \(row)+\(count) of \(shape)")
+        precondition(
+            row >= 0 && count >= 0 && row + count <= rows, "rows \(row)+\(count) of \(shape)")
         return Tensor(
             storage: storage, offset: offset + row * columns, shape: [count, columns], dtype: dtype)
     }

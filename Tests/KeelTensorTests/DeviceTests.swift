@@ -42,7 +42,8 @@ import Testing
             let tape = Tape()
             let q = tape.leaf(Tensor(filled: 0.1, shape: [rows, 16], dtype: .f32, device: device))
             let y = NN.attention(
-                q, q, q, heads: 1, kvHeads: 1, layout: AttentionLayout(lengths: [rows]), scale: 0.25)
+                q, q, q, heads: 1, kvHeads: 1, layout: AttentionLayout(lengths: [rows]), scale: 0.25
+            )
             tape.backward([(y, y.detach())])
             return device.memory.peak
         }
@@ -61,7 +62,8 @@ import Testing
         tape.backward(r.logprobs.sum())
         #expect(device.memory.peak < rows * vocabulary * 4 / 4)
         expectClose(
-            r.logprobs.doubles(), [Double](repeating: -9.903487552536127, count: rows), .f32Reduction(64))
+            r.logprobs.doubles(), [Double](repeating: -9.903487552536127, count: rows),
+            .f32Reduction(64))
     }
 
     @Test func theArgmaxFlagIsTheFirstOfEquals() {

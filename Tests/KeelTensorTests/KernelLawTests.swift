@@ -12,9 +12,12 @@ import Testing
         }
     }
 
-    /// Inputs are exact in bf16. An output is rounded once; a gradient passes through up to three rounded tensors
-    /// (the output, dy, an inner gradient), and sums of such errors stay below the largest cells' share.
-    @Test(arguments: OpCase.all) func bf16AgreesWithF64(_ op: OpCase) {
+    /// Inputs are exact in bf16.
+    ///
+    /// An output is rounded once; a gradient passes through up to three rounded tensors (the
+    /// output, dy, an inner gradient), and sums of such errors stay below the largest cells' share.
+    @Test(arguments: OpCase.all, ISA.allCases) func bf16AgreesWithF64(_ op: OpCase, _ isa: ISA) {
+        let device = Device.cpu(threads: 2, isa: isa)
         for (i, pair) in zip(op.values(.bf16, device), op.values(.f64, device)).enumerated() {
             let scale = pair.1.doubles().reduce(0) { max($0, abs($1)) }
             let tolerance = Tolerance(relative: 4 * 0x1p-8, absolute: 4 * 0x1p-8 * max(scale, 0.01))
@@ -22,17 +25,24 @@ import Testing
         }
     }
 
-    @Test(arguments: OpCase.all, [DType.f32, .bf16]) func sameBitsForAnyNumberOfThreads(_ op: OpCase, _ dtype: DType) {
+    @Test(arguments: OpCase.all, [DType.f32, .bf16]) func sameBitsForAnyNumberOfThreads(
+        _ op: OpCase, _ dtype: DType
+    ) {
         let one = op.values(dtype, Device.cpu(threads: 1))
         for threads in [2, 3] {
             for (i, pair) in zip(op.values(dtype, Device.cpu(threads: threads)), one).enumerated() {
-                #expect(pair.0.bytes() == pair.1.bytes(), "\(op.name), result \(i), \(threads) threads")
+                #expect(
+                    pair.0.bytes() == pair.1.bytes(), "\(op.name), result \(i), \(threads) threads")
             }
         }
     }
 
-    /// The same sums in the same order: only fused multiply-adds differ. oneDNN is the same in all.
-    @Test(arguments: OpCase.all, [ISA.portable, .avx2]) func instructionSetsAgree(_ op: OpCase, _ isa: ISA) {
+    /// The same sums in the same order: only fused multiply-adds differ.
+    ///
+    /// oneDNN is the same in all.
+    @Test(arguments: OpCase.all, [ISA.portable, .avx2]) func instructionSetsAgree(
+        _ op: OpCase, _ isa: ISA
+    ) {
         let best = op.values(.f32, device)
         let other = Device.cpu(threads: 2, isa: isa)
         #expect(other.isa.rawValue <= isa.rawValue)
@@ -42,6 +52,8 @@ import Testing
     }
 
     @Test(arguments: OpCase.all) func twoRunsGiveTheSameBits(_ op: OpCase) {
-        for (a, b) in zip(op.values(.f32, device), op.values(.f32, device)) { #expect(a.bytes() == b.bytes()) }
+        for (a, b) in zip(op.values(.f32, device), op.values(.f32, device)) {
+            #expect(a.bytes() == b.bytes())
+        }
     }
 }

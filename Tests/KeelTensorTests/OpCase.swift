@@ -21,7 +21,8 @@ struct OpCase: Sendable, CustomTestStringConvertible {
         let tape = Tape()
         let leaves = inputs.map { tape.leaf($0) }
         let y = run(leaves, device)
-        let seed = Generator(name + " seed").tensor(y.shape, dtype: .f64, device).cast(.bf16).cast(y.dtype)
+        let seed = Generator(name + " seed").tensor(y.shape, dtype: .f64, device).cast(.bf16).cast(
+            y.dtype)
         tape.backward([(y, seed)])
         return [y.detach()] + leaves.compactMap { tape.gradient(of: $0) }
     }
@@ -38,7 +39,10 @@ struct OpCase: Sendable, CustomTestStringConvertible {
         OpCase(name: "linear, [in, out]", shapes: [[131, 40], [40, 90]], terms: 131) { x, _ in
             NN.linear(x[0], weightIO: x[1])
         },
-        OpCase(name: "linear, few rows of a wide product", shapes: [[7, 33], [1100, 33], [1100]], terms: 1100) {
+        OpCase(
+            name: "linear, few rows of a wide product", shapes: [[7, 33], [1100, 33], [1100]],
+            terms: 1100
+        ) {
             x, _ in NN.linear(x[0], weight: x[1], bias: x[2])
         },
         OpCase(name: "embedding", shapes: [[11, 200]], terms: 64) { x, device in
@@ -55,16 +59,24 @@ struct OpCase: Sendable, CustomTestStringConvertible {
                 x[0], heads: 3, positions: ids((0..<90).map { $0 * 5 }, device),
                 frequencies: (0..<10).map { 1 / Float(1 << $0) })
         },
-        OpCase(name: "swiglu", shapes: [[90, 211], [90, 211]], terms: 8) { x, _ in NN.swiglu(x[0], x[1]) },
+        OpCase(name: "swiglu", shapes: [[90, 211], [90, 211]], terms: 8) { x, _ in
+            NN.swiglu(x[0], x[1])
+        },
         OpCase(name: "silu", shapes: [[90, 211]], terms: 8) { x, _ in NN.silu(x[0]) },
         OpCase(name: "gelu, tanh", shapes: [[90, 211]], terms: 8) { x, _ in NN.gelu(x[0]) },
-        OpCase(name: "gelu, erf", shapes: [[90, 211]], terms: 8) { x, _ in NN.gelu(x[0], approximate: .erf) },
-        OpCase(name: "residual", shapes: [[90, 211], [90, 211]], terms: 2) { x, _ in NN.scale(NN.add(x[0], x[1]), 3) },
+        OpCase(name: "gelu, erf", shapes: [[90, 211]], terms: 8) { x, _ in
+            NN.gelu(x[0], approximate: .erf)
+        },
+        OpCase(name: "residual", shapes: [[90, 211], [90, 211]], terms: 2) { x, _ in
+            NN.scale(NN.add(x[0], x[1]), 3)
+        },
         OpCase(
-            name: "attention, packed", shapes: [[240, 4 * 20], [240, 2 * 20], [240, 2 * 20]], terms: 240
+            name: "attention, packed", shapes: [[240, 4 * 20], [240, 2 * 20], [240, 2 * 20]],
+            terms: 240
         ) { x, _ in
             NN.attention(
-                x[0], x[1], x[2], heads: 4, kvHeads: 2, layout: AttentionLayout(lengths: [100, 1, 64, 75]),
+                x[0], x[1], x[2], heads: 4, kvHeads: 2,
+                layout: AttentionLayout(lengths: [100, 1, 64, 75]),
                 scale: 0.3)
         },
         OpCase(
@@ -74,13 +86,15 @@ struct OpCase: Sendable, CustomTestStringConvertible {
             NN.attention(
                 x[0], x[1], x[2], heads: 2, kvHeads: 2,
                 layout: AttentionLayout(spans: [
-                    .init(queries: 0..<90, keys: [0..<90]), .init(queries: 90..<160, keys: [0..<90, 90..<160]),
+                    .init(queries: 0..<90, keys: [0..<90]),
+                    .init(queries: 90..<160, keys: [0..<90, 90..<160]),
                     .init(queries: 160..<200, keys: [0..<90, 160..<200]),
                 ]), scale: 0.3, window: 80, softcap: 5)
         },
         OpCase(name: "logprobs", shapes: [[130, 40], [5000, 40]], terms: 400) { x, device in
             let r = NN.logprobs(
-                x[0], weight: x[1], targets: ids((0..<130).map { $0 * 37 }, device), temperature: 0.9,
+                x[0], weight: x[1], targets: ids((0..<130).map { $0 * 37 }, device),
+                temperature: 0.9,
                 entropy: true)
             return Tensor.concat([r.logprobs, r.entropy ?? r.logprobs])
         },

@@ -4,7 +4,9 @@ import Testing
 
 @Suite struct OptimTests {
     /// The formula, one number at a time in f64.
-    func reference(_ w: Double, _ gradients: [Double], lr: Double, decay: Double, scale: Double) -> Double {
+    func reference(
+        _ w: Double, _ gradients: [Double], lr: Double, decay: Double, scale: Double
+    ) -> Double {
         var (w, m, v) = (w, 0.0, 0.0)
         var (p1, p2) = (1.0, 1.0)
         for g in gradients.map({ $0 * scale }) {
@@ -18,7 +20,9 @@ import Testing
         return w
     }
 
-    @Test(arguments: [DType.f32, .f64], [1, 2]) func adamWFollowsTheFormula(_ dtype: DType, threads: Int) {
+    @Test(arguments: [DType.f32, .f64], [1, 2]) func adamWFollowsTheFormula(
+        _ dtype: DType, threads: Int
+    ) {
         let device = Device.cpu(threads: threads)
         let count = 70_001  // more than one tile, not a multiple of the lanes
         let random = Generator("adamw")
@@ -33,17 +37,21 @@ import Testing
         )
         for (i, gradient) in gradients.enumerated() {
             let p = Optim.Parameter(
-                master: master, gradient: gradient, m: m, v: v, lowPrecision: dtype == .f32 ? low : nil,
+                master: master, gradient: gradient, m: m, v: v,
+                lowPrecision: dtype == .f32 ? low : nil,
                 lr: 0.01, weightDecay: 0.1)
             Optim.adamW([p], beta1: 0.9, beta2: 0.95, eps: 1e-8, step: i + 1, scale: 0.5)
         }
         let (w0, g, result) = (start.doubles(), gradients.map { $0.doubles() }, master.doubles())
         let cells = Array(stride(from: 0, to: count, by: 997)) + [65_535, 65_536, count - 1]
         // A step is at most lr wide and m / sqrt(v) is off by a few ulps (by more where gradients cancel).
-        let tolerance = dtype == .f32 ? Tolerance(relative: 1e-6, absolute: 1e-7) : Tolerance(relative: 1e-13)
+        let tolerance =
+            dtype == .f32 ? Tolerance(relative: 1e-6, absolute: 1e-7) : Tolerance(relative: 1e-13)
         expectClose(
             cells.map { result[$0] },
-            cells.map { cell in reference(w0[cell], g.map { $0[cell] }, lr: 0.01, decay: 0.1, scale: 0.5) },
+            cells.map { cell in
+                reference(w0[cell], g.map { $0[cell] }, lr: 0.01, decay: 0.1, scale: 0.5)
+            },
             tolerance, "AdamW")
         if dtype == .f32 { #expect(low.bytes() == master.cast(.bf16).bytes()) }
     }

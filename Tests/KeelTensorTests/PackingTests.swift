@@ -12,7 +12,8 @@ import Testing
         let tape = Tape()
         let leaves = qkv.map { tape.leaf($0) }
         let y = NN.attention(
-            leaves[0], leaves[1], leaves[2], heads: heads, kvHeads: heads, layout: layout, scale: 0.3)
+            leaves[0], leaves[1], leaves[2], heads: heads, kvHeads: heads, layout: layout,
+            scale: 0.3)
         tape.backward([(y, seed)])
         return [y.detach()] + leaves.compactMap { tape.gradient(of: $0) }
     }
@@ -20,7 +21,9 @@ import Testing
     @Test func changingOneSequenceChangesNoBitsOfOthers() {
         let lengths = [70, 33, 90]
         let random = Generator("packing")
-        let inputs = (0..<4).map { random.tensor([193, heads * dim], number: $0, dtype: .f32, device) }
+        let inputs = (0..<4).map {
+            random.tensor([193, heads * dim], number: $0, dtype: .f32, device)
+        }
         let changed = inputs.enumerated().map { i, t in
             var cells = t.floats()
             for row in 70..<103 { for c in 0..<heads * dim { cells[row * heads * dim + c] += 1 } }
@@ -44,7 +47,8 @@ import Testing
         let (p, a, b) = (75, 20, 31)
         let shared = (0..<4).map { random.tensor([p + a + b, columns], number: $0, device) }
         let layout = AttentionLayout(spans: [
-            .init(queries: 0..<p, keys: [0..<p]), .init(queries: p..<p + a, keys: [0..<p, p..<p + a]),
+            .init(queries: 0..<p, keys: [0..<p]),
+            .init(queries: p..<p + a, keys: [0..<p, p..<p + a]),
             .init(queries: p + a..<p + a + b, keys: [0..<p, p + a..<p + a + b]),
         ])
         let one = attention(layout, Array(shared[..<3]), seed: shared[3])
@@ -66,20 +70,26 @@ import Testing
         }
         let tolerance = Tolerance(relative: 1e-12, absolute: 1e-12)
         expectClose(one[0].doubles(), folded(two[0], sum: false), tolerance, "output")
-        for i in 1...3 { expectClose(one[i].doubles(), folded(two[i], sum: true), tolerance, "gradient \(i)") }
+        for i in 1...3 {
+            expectClose(one[i].doubles(), folded(two[i], sum: true), tolerance, "gradient \(i)")
+        }
     }
 
     /// One new query against a cache of keys gives the same row as the whole sequence.
     @Test func decodingWithACacheEqualsTheWholeSequence() {
         let random = Generator("cache")
-        let qkv = (0..<3).map { random.tensor([130, heads * dim], number: $0, dtype: .f32, device) }
+        let qkv = (0..<3).map {
+            random.tensor([130, heads * dim], number: $0, dtype: .f32, device)
+        }
         let whole = NN.attention(
-            qkv[0], qkv[1], qkv[2], heads: heads, kvHeads: heads, layout: AttentionLayout(lengths: [130]),
+            qkv[0], qkv[1], qkv[2], heads: heads, kvHeads: heads,
+            layout: AttentionLayout(lengths: [130]),
             scale: 0.3)
         for last in [0, 63, 64, 129] {
             let one = NN.attention(
                 qkv[0].rowsView(last, 1), qkv[1], qkv[2], heads: heads, kvHeads: heads,
-                layout: AttentionLayout(spans: [.init(queries: 0..<1, keys: [0..<last + 1])]), scale: 0.3)
+                layout: AttentionLayout(spans: [.init(queries: 0..<1, keys: [0..<last + 1])]),
+                scale: 0.3)
             #expect(one.bytes() == whole.rowsView(last, 1).bytes(), "position \(last)")
         }
     }
@@ -89,7 +99,8 @@ import Testing
         let qkv = (0..<3).map { random.tensor([100, heads * dim], number: $0, device) }
         func run(_ k: Tensor) -> Tensor {
             NN.attention(
-                qkv[0], k, qkv[2], heads: heads, kvHeads: heads, layout: AttentionLayout(lengths: [100]),
+                qkv[0], k, qkv[2], heads: heads, kvHeads: heads,
+                layout: AttentionLayout(lengths: [100]),
                 scale: 0.3, window: 10)
         }
         var keys = qkv[1].doubles()
@@ -100,7 +111,8 @@ import Testing
     }
 
     /// Decision 25: the same text alone and in a batch of up to 64.
-    @Test(arguments: [DType.f32, .bf16], [(96, 288), (64, 512), (64, 1500), (576, 1536), (1536, 576)])
+    @Test(
+        arguments: [DType.f32, .bf16], [(96, 288), (64, 512), (64, 1500), (576, 1536), (1536, 576)])
     func aRowOfAMatmulDoesNotDependOnTheBatch(_ dtype: DType, _ size: (k: Int, n: Int)) {
         let random = Generator("rows")
         let x = random.tensor([200, size.k], number: 0, dtype: dtype, device)

@@ -66,15 +66,22 @@ import Testing
             let w = tape.leaf(Generator("leak w").tensor([8], device))
             let ids = Tensor([Int32(0), 1, 2, 3], device: device)
             var y = NN.rmsNorm(x, weight: w, eps: 1e-5)
-            y = NN.linear(NN.layerNorm(y, weight: w, bias: w, eps: 1e-5), weight: tape.leaf(Tensor(zeros: [8, 8], dtype: .f64, device: device)), bias: w)
+            y = NN.linear(
+                NN.layerNorm(y, weight: w, bias: w, eps: 1e-5),
+                weight: tape.leaf(Tensor(zeros: [8, 8], dtype: .f64, device: device)), bias: w)
             y = NN.rope(y, heads: 1, positions: ids, frequencies: [1])
-            y = NN.attention(y, y, y, heads: 1, kvHeads: 1, layout: AttentionLayout(lengths: [4]), scale: 1)
+            y = NN.attention(
+                y, y, y, heads: 1, kvHeads: 1, layout: AttentionLayout(lengths: [4]), scale: 1)
             y = NN.swiglu(NN.silu(y), NN.gelu(y)) + y
             y = NN.gatherRows(y, ids)
             let r = NN.logprobs(y, weight: x, targets: ids, entropy: true, argmax: true)
             _ = (r.logprobs + 1).exp().cast(.f32).sum(axis: 0).reshaped([1])
-            _ = Tensor.where(r.logprobs, r.logprobs.softmax(), Tensor.maximum(y.slice(axis: 1, 0, 1).reshaped([4]), r.logprobs))
-            _ = Tensor.concat([y, y.transposed([1, 0]).reshaped([4, 8])]).gather(Tensor(zeros: [8, 1], dtype: .i32, device: device)).broadcast([2, 8, 1])
+            _ = Tensor.where(
+                r.logprobs, r.logprobs.softmax(),
+                Tensor.maximum(y.slice(axis: 1, 0, 1).reshaped([4]), r.logprobs))
+            _ = Tensor.concat([y, y.transposed([1, 0]).reshaped([4, 8])]).gather(
+                Tensor(zeros: [8, 1], dtype: .i32, device: device)
+            ).broadcast([2, 8, 1])
         }
         #expect(gone == nil)
     }
@@ -89,7 +96,9 @@ import Testing
         }
         await #expect(processExitsWith: .failure) {
             let device = Device.cpu(threads: 1)
-            _ = Tape().leaf(Tensor([1.0], device: device)) + Tape().leaf(Tensor([1.0], device: device))
+            _ =
+                Tape().leaf(Tensor([1.0], device: device))
+                + Tape().leaf(Tensor([1.0], device: device))
         }
         await #expect(processExitsWith: .failure) {
             let device = Device.cpu(threads: 1)
@@ -99,7 +108,8 @@ import Testing
         await #expect(processExitsWith: .failure) {
             let device = Device.cpu(threads: 1)
             _ = NN.embedding(
-                Tensor(zeros: [4, 2], dtype: .f32, device: device), ids: Tensor([Int32(4)], device: device))
+                Tensor(zeros: [4, 2], dtype: .f32, device: device),
+                ids: Tensor([Int32(4)], device: device))
         }
     }
 }

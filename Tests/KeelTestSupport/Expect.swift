@@ -45,11 +45,17 @@ package func expectClose(
     sourceLocation: SourceLocation = #_sourceLocation
 ) {
     guard actual.count == expected.count else {
-        Issue.record("\(what): \(actual.count) cells, expected \(expected.count)", sourceLocation: sourceLocation)
+        Issue.record(
+            "\(what): \(actual.count) cells, expected \(expected.count)",
+            sourceLocation: sourceLocation)
         return
     }
     let wrong = actual.indices.filter { !tolerance.holds(actual[$0], expected[$0]) }
-    guard let worst = wrong.max(by: { abs(actual[$0] - expected[$0]) < abs(actual[$1] - expected[$1]) }) else {
+    guard
+        let worst = wrong.max(by: {
+            abs(actual[$0] - expected[$0]) < abs(actual[$1] - expected[$1])
+        })
+    else {
         return
     }
     Issue.record(
@@ -63,5 +69,6 @@ package func expectClose(
     sourceLocation: SourceLocation = #_sourceLocation
 ) {
     #expect(actual.shape == expected.shape, "\(what)", sourceLocation: sourceLocation)
-    expectClose(actual.doubles(), expected.doubles(), tolerance, what, sourceLocation: sourceLocation)
+    expectClose(
+        actual.doubles(), expected.doubles(), tolerance, what, sourceLocation: sourceLocation)
 }

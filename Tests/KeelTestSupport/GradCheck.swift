@@ -8,21 +8,27 @@ package struct Generator: Sendable {
 
     package init(_ place: String) { stream = RandomStream(seed: 7, place: place) }
 
-    package func doubles(_ count: Int, _ range: ClosedRange<Double> = -1...1, number: Int = 0) -> [Double] {
+    package func doubles(
+        _ count: Int, _ range: ClosedRange<Double> = -1...1, number: Int = 0
+    ) -> [Double] {
         (0..<count).map {
             range.lowerBound
-                + (range.upperBound - range.lowerBound) * stream.uniform(UInt64(number * 1_000_003 + $0))
+                + (range.upperBound - range.lowerBound)
+                * stream.uniform(UInt64(number * 1_000_003 + $0))
         }
     }
 
-    package func tensor(_ shape: [Int], _ device: Device) -> Tensor { tensor(shape, -1...1, device) }
+    package func tensor(_ shape: [Int], _ device: Device) -> Tensor {
+        tensor(shape, -1...1, device)
+    }
 
     package func tensor(
         _ shape: [Int], _ range: ClosedRange<Double> = -1...1, number: Int = 0, dtype: DType = .f64,
         _ device: Device
     ) -> Tensor {
         Tensor(
-            doubles(Shape.count(shape), range, number: number), shape: shape, dtype: dtype, device: device)
+            doubles(Shape.count(shape), range, number: number), shape: shape, dtype: dtype,
+            device: device)
     }
 }
 
@@ -48,7 +54,8 @@ package func gradCheck(
     tape.backward(loss(leaves))
     let h = 1e-5
     for (i, input) in inputs.enumerated() {
-        let all = tape.gradient(of: leaves[i])?.doubles() ?? [Double](repeating: 0, count: input.count)
+        let all =
+            tape.gradient(of: leaves[i])?.doubles() ?? [Double](repeating: 0, count: input.count)
         let values = input.doubles()
         let step = max(1, input.count / cells)
         let tried = Array(stride(from: 0, to: input.count, by: step))

@@ -39,7 +39,8 @@ static void FN(swiglu)(void *y, const void *gate, const void *up, int64_t n) {
     }
 }
 
-static void FN(swiglu_backward)(void *dgate, void *dup, const void *dy, const void *gate, const void *up, int64_t n) {
+static void FN(swiglu_backward)(void *dgate, void *dup, const void *dy, const void *gate,
+                                const void *up, int64_t n) {
     EACH(i, n) {
         V g = LOAD((const T *)gate + i, n - i);
         V u = LOAD((const T *)up + i, n - i);
@@ -59,7 +60,8 @@ static void FN(gelu)(void *y, const void *x, int64_t n, int32_t approximate) {
     }
 }
 
-static void FN(gelu_backward)(void *dx, const void *dy, const void *x, int64_t n, int32_t approximate) {
+static void FN(gelu_backward)(void *dx, const void *dy, const void *x, int64_t n,
+                              int32_t approximate) {
     EACH(i, n) {
         V v = LOAD((const T *)x + i, n - i);
         V slope;
@@ -76,13 +78,16 @@ static void FN(gelu_backward)(void *dx, const void *dy, const void *x, int64_t n
 }
 
 static void FN(add_bias)(void *y, const void *b, int64_t rows, int64_t cols) {
-    for (int64_t r = 0; r < rows; r++) FN(add)((T *)y + r * cols, (T *)y + r * cols, b, cols);
+    for (int64_t r = 0; r < rows; r++)
+        FN(add)((T *)y + r * cols, (T *)y + r * cols, b, cols);
 }
 
 static void FN(store_bias)(void *y, const void *x, const void *b, int64_t rows, int64_t cols) {
-    for (int64_t r = 0; r < rows; r++) EACH(i, cols) {
+    for (int64_t r = 0; r < rows; r++)
+        EACH(i, cols) {
             V v = LOADA((const A *)x + r * cols + i, cols - i);
-            if (b) v += LOAD((const T *)b + i, cols - i);
+            if (b)
+                v += LOAD((const T *)b + i, cols - i);
             STORE((T *)y + r * cols + i, v, cols - i);
         }
 }
@@ -90,13 +95,15 @@ static void FN(store_bias)(void *y, const void *x, const void *b, int64_t rows, 
 static void FN(column_sums)(void *sum, const void *x, int64_t rows, int64_t cols) {
     EACH(i, cols) {
         V v = {};
-        for (int64_t r = 0; r < rows; r++) v += LOAD((const T *)x + r * cols + i, cols - i);
+        for (int64_t r = 0; r < rows; r++)
+            v += LOAD((const T *)x + r * cols + i, cols - i);
         v += LOADA((const A *)sum + i, cols - i);
         STOREA((A *)sum + i, v, cols - i);
     }
 }
 
-static void FN(scatter_add)(void *sum, const void *x, const int32_t *ids, int64_t rows, int64_t cols, int64_t begin, int64_t end) {
+static void FN(scatter_add)(void *sum, const void *x, const int32_t *ids, int64_t rows,
+                            int64_t cols, int64_t begin, int64_t end) {
     for (int64_t r = 0; r < rows; r++) {
         A *to = (A *)sum + ids[r] * cols + begin;
         FN(accumulate)(to, (const T *)x + r * cols + begin, end - begin);

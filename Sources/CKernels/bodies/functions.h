@@ -4,12 +4,13 @@
  * 6e-9, a tenth of half an ulp); measured against libm over all exponents: exp 1 ulp, tanh 3 ulp.
  * f64: libm, lane by lane (gradient checks only). */
 #if CK_TYPE == 1
-#define LANEWISE(name, f)                                     \
-    INLINE V FN(name)(V x) {                                  \
-        A c[LANES];                                           \
-        FN(storea)(c, x);                                     \
-        for (int i = 0; i < LANES; i++) c[i] = f(c[i]);       \
-        return FN(loada)(c);                                  \
+#define LANEWISE(name, f)                                                                          \
+    INLINE V FN(name)(V x) {                                                                       \
+        A c[LANES];                                                                                \
+        FN(storea)(c, x);                                                                          \
+        for (int i = 0; i < LANES; i++)                                                            \
+            c[i] = f(c[i]);                                                                        \
+        return FN(loada)(c);                                                                       \
     }
 LANEWISE(exp, exp)
 LANEWISE(tanh, tanh)
@@ -54,7 +55,8 @@ INLINE V FN(tanh)(V x) {
 INLINE V FN(erf)(V x) {
     A c[LANES];
     FN(storea)(c, x);
-    for (int i = 0; i < LANES; i++) c[i] = erff(c[i]);
+    for (int i = 0; i < LANES; i++)
+        c[i] = erff(c[i]);
     return FN(loada)(c);
 }
 #endif

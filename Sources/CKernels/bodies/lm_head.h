@@ -1,33 +1,42 @@
 /* z of the doc of lm_chunk; `cap` becomes the capped logit before the temperature. */
 INLINE V FN(lm_z)(V logit, A per_temperature, A softcap, V *cap) {
     V c = softcap > 0 ? FN(tanh)(logit * (1 / softcap)) * softcap : logit;
-    if (cap) *cap = c;
+    if (cap)
+        *cap = c;
     return c * per_temperature;
 }
 
 /* Lanes at or past n become `value`. */
 INLINE V FN(tail_is)(V x, int64_t n, A value) {
-    if (n >= LANES) return x;
+    if (n >= LANES)
+        return x;
     A c[LANES];
     FN(storea)(c, x);
-    for (int64_t j = n; j < LANES; j++) c[j] = value;
+    for (int64_t j = n; j < LANES; j++)
+        c[j] = value;
     return FN(loada)(c);
 }
 
-static void FN(lm_chunk)(ck_lm_row *state, const void *logits, const int32_t *targets, int64_t rows, int64_t cols, int64_t first, double temperature, double softcap, int32_t entropy) {
+static void FN(lm_chunk)(ck_lm_row *state, const void *logits, const int32_t *targets, int64_t rows,
+                         int64_t cols, int64_t first, double temperature, double softcap,
+                         int32_t entropy) {
     const A per = (A)(1 / temperature), cap = (A)softcap;
     for (int64_t r = 0; r < rows; r++) {
         const A *x = (const A *)logits + r * cols;
         ck_lm_row *s = state + r;
         V best = FN(splat)(-(A)INFINITY);
-        EACH(i, cols) best = FN(max)(FN(tail_is)(FN(lm_z)(LOADA(x + i, cols - i), per, cap, 0), cols - i, -(A)INFINITY), best);
+        EACH(i, cols)
+        best = FN(max)(
+            FN(tail_is)(FN(lm_z)(LOADA(x + i, cols - i), per, cap, 0), cols - i, -(A)INFINITY),
+            best);
         A top = FN(top)(best);
         if ((double)top > s->best) {
             for (int64_t i = 0; i < cols; i += LANES) {
                 A c[LANES];
                 FN(storea)(c, FN(lm_z)(LOADA(x + i, cols - i), per, cap, 0));
                 int64_t j = 0;
-                while (j < LANES && i + j < cols && c[j] != top) j++;
+                while (j < LANES && i + j < cols && c[j] != top)
+                    j++;
                 if (j < LANES && i + j < cols) {
                     s->best_id = (int32_t)(first + i + j);
                     break;
@@ -47,10 +56,12 @@ static void FN(lm_chunk)(ck_lm_row *state, const void *logits, const int32_t *ta
             V z = FN(lm_z)(LOADA(x + i, cols - i), per, cap, 0);
             V p = FN(tail_is)(FN(exp)(z - m), cols - i, 0);
             sum += p;
-            if (entropy) weighted += p * z;
+            if (entropy)
+                weighted += p * z;
         }
         s->sum += (double)FN(sum)(sum);
-        if (entropy) s->weighted += (double)FN(sum)(weighted);
+        if (entropy)
+            s->weighted += (double)FN(sum)(weighted);
         const int64_t t = targets[r] - first;
         if (t >= 0 && t < cols) {
             A c[LANES];
@@ -61,7 +72,10 @@ static void FN(lm_chunk)(ck_lm_row *state, const void *logits, const int32_t *ta
 }
 
 /* p = e^(z - lse);  dz = g (1[target] - p) - gh p (z - lse + h);  dlogit = dz / temperature (1 - (cap/softcap)^2) */
-static void FN(lm_chunk_backward)(void *d, const void *logits, const int32_t *targets, const double *lse, const double *g, const double *h, const double *gh, int64_t rows, int64_t cols, int64_t first, double temperature, double softcap) {
+static void FN(lm_chunk_backward)(void *d, const void *logits, const int32_t *targets,
+                                  const double *lse, const double *g, const double *h,
+                                  const double *gh, int64_t rows, int64_t cols, int64_t first,
+                                  double temperature, double softcap) {
     const A per = (A)(1 / temperature), sc = (A)softcap;
     for (int64_t r = 0; r < rows; r++) {
         const A *x = (const A *)logits + r * cols;
@@ -73,7 +87,8 @@ static void FN(lm_chunk_backward)(void *d, const void *logits, const int32_t *ta
             V z = FN(lm_z)(LOADA(x + i, cols - i), per, sc, &cap);
             V p = FN(exp)(z - l);
             V dz = -gr * p;
-            if (ghr != 0) dz -= ghr * p * (z - l + hr);
+            if (ghr != 0)
+                dz -= ghr * p * (z - l + hr);
             if (t >= i && t < i + LANES) {
                 A c[LANES];
                 FN(storea)(c, dz);
@@ -81,7 +96,8 @@ static void FN(lm_chunk_backward)(void *d, const void *logits, const int32_t *ta
                 dz = FN(loada)(c);
             }
             dz *= per;
-            if (sc > 0) dz *= 1 - (cap / sc) * (cap / sc);
+            if (sc > 0)
+                dz *= 1 - (cap / sc) * (cap / sc);
             STORE(to + i, dz, cols - i);
         }
     }

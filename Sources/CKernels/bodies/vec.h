@@ -87,9 +87,21 @@ INLINE void FN(storea_n)(A *p, V x, int64_t n) {
 
 /* Loads and stores that serve whole vectors and the last, shorter one. */
 #define LOAD(p, n) ((n) >= LANES ? FN(load)(p) : FN(load_n)(p, n))
-#define STORE(p, x, n) do { if ((n) >= LANES) FN(store)(p, x); else FN(store_n)(p, x, n); } while (0)
+#define STORE(p, x, n)                                                                             \
+    do {                                                                                           \
+        if ((n) >= LANES)                                                                          \
+            FN(store)(p, x);                                                                       \
+        else                                                                                       \
+            FN(store_n)(p, x, n);                                                                  \
+    } while (0)
 #define LOADA(p, n) ((n) >= LANES ? FN(loada)(p) : FN(loada_n)(p, n))
-#define STOREA(p, x, n) do { if ((n) >= LANES) FN(storea)(p, x); else FN(storea_n)(p, x, n); } while (0)
+#define STOREA(p, x, n)                                                                            \
+    do {                                                                                           \
+        if ((n) >= LANES)                                                                          \
+            FN(storea)(p, x);                                                                      \
+        else                                                                                       \
+            FN(storea_n)(p, x, n);                                                                 \
+    } while (0)
 #define EACH(i, n) for (int64_t i = 0; i < (n); i += LANES)
 
 /* mask ? a : b, lane by lane. */
@@ -101,13 +113,15 @@ INLINE A FN(sum)(V x) {
     A c[LANES];
     FN(storea)(c, x);
     for (int s = LANES / 2; s > 0; s /= 2)
-        for (int i = 0; i < s; i++) c[i] += c[i + s];
+        for (int i = 0; i < s; i++)
+            c[i] += c[i + s];
     return c[0];
 }
 INLINE A FN(top)(V x) {
     A c[LANES];
     FN(storea)(c, x);
     for (int s = LANES / 2; s > 0; s /= 2)
-        for (int i = 0; i < s; i++) c[i] = c[i] > c[i + s] ? c[i] : c[i + s];
+        for (int i = 0; i < s; i++)
+            c[i] = c[i] > c[i + s] ? c[i] : c[i + s];
     return c[0];
 }

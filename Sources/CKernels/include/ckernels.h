@@ -58,22 +58,29 @@ typedef struct ck_table {
     void (*silu_backward)(void *dx, const void *dy, const void *x, int64_t n);
     /* y = silu(gate) up */
     void (*swiglu)(void *y, const void *gate, const void *up, int64_t n);
-    void (*swiglu_backward)(void *dgate, void *dup, const void *dy, const void *gate, const void *up, int64_t n);
+    void (*swiglu_backward)(void *dgate, void *dup, const void *dy, const void *gate,
+                            const void *up, int64_t n);
     /* y = x Phi(x); approximate: x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2 */
     void (*gelu)(void *y, const void *x, int64_t n, int32_t approximate);
     void (*gelu_backward)(void *dx, const void *dy, const void *x, int64_t n, int32_t approximate);
 
     /* y = x rstd (offset + w), rstd = 1 / sqrt(mean(x^2) + eps). rstd[A]: (rows) */
-    void (*rms_norm)(void *y, void *rstd, const void *x, const void *w, int64_t rows, int64_t cols, double eps, double offset);
+    void (*rms_norm)(void *y, void *rstd, const void *x, const void *w, int64_t rows, int64_t cols,
+                     double eps, double offset);
     /* dx[T], dw[A] += ; either may be null */
-    void (*rms_norm_backward)(void *dx, void *dw, const void *dy, const void *x, const void *w, const void *rstd, int64_t rows, int64_t cols, double offset);
+    void (*rms_norm_backward)(void *dx, void *dw, const void *dy, const void *x, const void *w,
+                              const void *rstd, int64_t rows, int64_t cols, double offset);
     /* y = (x - mean) rstd w + b; b may be null. mean, rstd[A]: (rows) */
-    void (*layer_norm)(void *y, void *mean, void *rstd, const void *x, const void *w, const void *b, int64_t rows, int64_t cols, double eps);
+    void (*layer_norm)(void *y, void *mean, void *rstd, const void *x, const void *w, const void *b,
+                       int64_t rows, int64_t cols, double eps);
     /* dx[T], dw[A] +=, db[A] +=; each may be null */
-    void (*layer_norm_backward)(void *dx, void *dw, void *db, const void *dy, const void *x, const void *w, const void *mean, const void *rstd, int64_t rows, int64_t cols);
+    void (*layer_norm_backward)(void *dx, void *dw, void *db, const void *dy, const void *x,
+                                const void *w, const void *mean, const void *rstd, int64_t rows,
+                                int64_t cols);
     /* Rotates the pairs (j, j + half) of each head by the angle of its position, sign -1: backwards.
      * cos, sin[A]: (positions, half); dimensions from 2 half on are copied. */
-    void (*rope)(void *y, const void *x, const int32_t *positions, const void *cos, const void *sin, int64_t rows, int64_t heads, int64_t dim, int64_t half, double sign);
+    void (*rope)(void *y, const void *x, const int32_t *positions, const void *cos, const void *sin,
+                 int64_t rows, int64_t heads, int64_t dim, int64_t half, double sign);
     /* y += b, row by row */
     void (*add_bias)(void *y, const void *b, int64_t rows, int64_t cols);
     /* y[T] = x[A] + b; b may be null */
@@ -81,27 +88,39 @@ typedef struct ck_table {
     /* sum[A] += column sums of x */
     void (*column_sums)(void *sum, const void *x, int64_t rows, int64_t cols);
     /* sum[A] row ids[r] += x row r, for columns begin ..< end */
-    void (*scatter_add)(void *sum, const void *x, const int32_t *ids, int64_t rows, int64_t cols, int64_t begin, int64_t end);
+    void (*scatter_add)(void *sum, const void *x, const int32_t *ids, int64_t rows, int64_t cols,
+                        int64_t begin, int64_t end);
 
     /* Bytes of scratch memory attention needs. */
     int64_t (*attention_scratch)(int64_t dim, int32_t backward);
     /* Queries begin ..< begin + count of the sequence (count <= CK_QUERY_BLOCK). Pointers at the head's first
      * column; lse[A] at the head's first cell: one per row of q, lse_stride apart. */
-    void (*attention)(void *out, void *lse, int64_t lse_stride, const void *q, const void *k, const void *v, const ck_attention *a, int64_t begin, int64_t count, void *scratch);
+    void (*attention)(void *out, void *lse, int64_t lse_stride, const void *q, const void *k,
+                      const void *v, const ck_attention *a, int64_t begin, int64_t count,
+                      void *scratch);
     /* The whole sequence; dq, dk, dv[A] +=, laid out like q, k, v. */
-    void (*attention_backward)(void *dq, void *dk, void *dv, const void *dout, const void *out, const void *lse, int64_t lse_stride, const void *q, const void *k, const void *v, const ck_attention *a, void *scratch);
+    void (*attention_backward)(void *dq, void *dk, void *dv, const void *dout, const void *out,
+                               const void *lse, int64_t lse_stride, const void *q, const void *k,
+                               const void *v, const ck_attention *a, void *scratch);
 
     /* Takes logits[A] (rows, cols) of vocabulary entries `first` ... into the rows' state.
      * z = softcap tanh(logit / softcap) / temperature (softcap 0: none). */
-    void (*lm_chunk)(ck_lm_row *state, const void *logits, const int32_t *targets, int64_t rows, int64_t cols, int64_t first, double temperature, double softcap, int32_t entropy);
+    void (*lm_chunk)(ck_lm_row *state, const void *logits, const int32_t *targets, int64_t rows,
+                     int64_t cols, int64_t first, double temperature, double softcap,
+                     int32_t entropy);
     /* d[T] = dL/dlogit for the same chunk from logits[A]; lse, g (dL/dlogprob), h (entropy), gh (dL/dentropy): f64 per row. */
-    void (*lm_chunk_backward)(void *d, const void *logits, const int32_t *targets, const double *lse, const double *g, const double *h, const double *gh, int64_t rows, int64_t cols, int64_t first, double temperature, double softcap);
+    void (*lm_chunk_backward)(void *d, const void *logits, const int32_t *targets,
+                              const double *lse, const double *g, const double *h, const double *gh,
+                              int64_t rows, int64_t cols, int64_t first, double temperature,
+                              double softcap);
 
     /* c[A] (m, n) = or += a b, cells at a[i ars + p acs], b[p brs + j bcs] (T): plain, for the types oneDNN lacks. */
-    void (*gemm)(void *c, int64_t ldc, const void *a, int64_t ars, int64_t acs, const void *b, int64_t brs, int64_t bcs, int64_t m, int64_t n, int64_t k, int32_t accumulate);
+    void (*gemm)(void *c, int64_t ldc, const void *a, int64_t ars, int64_t acs, const void *b,
+                 int64_t brs, int64_t bcs, int64_t m, int64_t n, int64_t k, int32_t accumulate);
 
     /* One AdamW step; master, grad, m, v[A]; low[T] = the new master, may be null. */
-    void (*adamw)(void *master, void *m, void *v, void *low, const void *grad, int64_t n, const ck_adamw *p);
+    void (*adamw)(void *master, void *m, void *v, void *low, const void *grad, int64_t n,
+                  const ck_adamw *p);
     /* Sum of squares of x[A], lanes in a fixed order, in f64. */
     double (*squared_norm)(const void *x, int64_t n);
 } ck_table;

@@ -18,12 +18,6 @@ final class DeviceCache: @unchecked Sendable {
         }
     }
 
-    /// cos and sin of the angles of positions 0, 1, ...: `[positions, half]`, times the scale.
-    struct Rotation: Sendable {
-        let cos: Tensor
-        let sin: Tensor
-    }
-
     private struct RotationKey: Hashable {
         let frequencies: [Float]
         let scale: Float
@@ -31,18 +25,40 @@ final class DeviceCache: @unchecked Sendable {
     }
 
     /// The rotation table for at least `positions` positions, in `dtype` (f32 or f64).
-    func rotation(_ frequencies: [Float], _ scale: Float, _ dtype: DType, positions: Int, _ device: Device)
-        -> Rotation
-    {
+    func rotation(
+        _ frequencies: [Float], _ scale: Float, _ dtype: DType, positions: Int
+    ) -> Rotation {
         let key = RotationKey(frequencies: frequencies, scale: scale, dtype: dtype)
-        if let kept = rotations.withLock({ $0[key] }), kept.cos.rows >= positions { return kept }
+        if let kept = rotations.withLock({ $0[key] }), kept.positions >= positions { return kept }
         var count = 256
         while count < positions { count *= 2 }
+        let made = Rotation(frequencies, scale, dtype, positions: count)
+        rotations.withLock { $0[key] = made }
+        return made
+    }
+
+    /// Drops the tables; they are made again when needed.
+    func clear() { rotations.withLock { $0 = [:] } }
+}
+
+/// cos and sin of the angles of positions 0, 1, ..., times the scale: `[positions, half]` in f32 or f64.
+///
+/// Memory of its own: a tensor would keep its device alive, and the device keeps this.
+final class Rotation: @unchecked Sendable {
+    let positions: Int
+    let cos: UnsafeMutableRawPointer
+    let sin: UnsafeMutableRawPointer
+
+    init(_ frequencies: [Float], _ scale: Float, _ dtype: DType, positions: Int) {
+        self.positions = positions
+        let count = positions * frequencies.count
+        cos = .allocate(byteCount: max(64, count * dtype.size), alignment: 64)
+        sin = .allocate(byteCount: max(64, count * dtype.size), alignment: 64)
         var cosines: [Double] = []
         var sines: [Double] = []
-        cosines.reserveCapacity(count * frequencies.count)
-        sines.reserveCapacity(count * frequencies.count)
-        for position in 0..<count {
+        cosines.reserveCapacity(count)
+        sines.reserveCapacity(count)
+        for position in 0..<positions {
             for frequency in frequencies {
                 // f32 models were trained with angles rounded to f32.
                 let angle =
@@ -52,16 +68,14 @@ final class DeviceCache: @unchecked Sendable {
                 sines.append(Glibc.sin(angle) * Double(scale))
             }
         }
-        let shape = [count, frequencies.count]
-        let made = Rotation(
-            cos: Tensor(cosines, shape: shape, dtype: dtype, device: device),
-            sin: Tensor(sines, shape: shape, dtype: dtype, device: device))
-        rotations.withLock { $0[key] = made }
-        return made
+        ck_convert(cos, dtype.code, cosines, DType.f64.code, Int64(count))
+        ck_convert(sin, dtype.code, sines, DType.f64.code, Int64(count))
     }
 
-    /// Tensors kept here know their device: dropping them ends the cycle.
-    func clear() { rotations.withLock { $0 = [:] } }
+    deinit {
+        cos.deallocate()
+        sin.deallocate()
+    }
 }
 
 extension Tensor {

@@ -9,16 +9,21 @@ struct AttentionPlan {
 
     /// Calls `body` with the kernel's description of each span, alive while it runs.
     private func withSpans<R>(_ body: ([ck_attention]) -> R) -> R {
-        let flat = layout.spans.flatMap { span in span.keys.flatMap { [Int64($0.lowerBound), Int64($0.count)] } }
+        let flat = layout.spans.flatMap { span in
+            span.keys.flatMap { [Int64($0.lowerBound), Int64($0.count)] }
+        }
         return flat.withUnsafeBufferPointer { ranges in
             var from = 0
             let spans = layout.spans.map { span in
                 defer { from += 2 * span.keys.count }
                 return ck_attention(
-                    ranges: ranges.baseAddress.map { $0 + from }, range_count: Int64(span.keys.count),
+                    ranges: ranges.baseAddress.map { $0 + from },
+                    range_count: Int64(span.keys.count),
                     total: Int64(span.keyCount), queries: Int64(span.queries.count),
-                    first: Int64(span.queries.lowerBound), dim: Int64(dim), q_stride: Int64(heads * dim),
-                    kv_stride: Int64(kvHeads * dim), window: Int64(window), scale: scale, softcap: softcap)
+                    first: Int64(span.queries.lowerBound), dim: Int64(dim),
+                    q_stride: Int64(heads * dim),
+                    kv_stride: Int64(kvHeads * dim), window: Int64(window), scale: scale,
+                    softcap: softcap)
             }
             return body(spans)
         }
@@ -36,7 +41,9 @@ struct AttentionPlan {
         // (span, first query): heads are taken inside, so that a tile is worth handing out.
         var tiles: [(span: Int, begin: Int)] = []
         for (i, span) in layout.spans.enumerated() {
-            for begin in stride(from: 0, to: span.queries.count, by: block) { tiles.append((i, begin)) }
+            for begin in stride(from: 0, to: span.queries.count, by: block) {
+                tiles.append((i, begin))
+            }
         }
         let table = q.kernels
         let bytes = Int(table.pointee.attention_scratch(Int64(dim), 0))
@@ -62,7 +69,9 @@ struct AttentionPlan {
     }
 
     /// Gradients in f32 (f64 under f64), zero where nothing flows.
-    func backward(_ dout: Tensor, _ out: Tensor, _ lse: Tensor, _ q: Tensor, _ k: Tensor, _ v: Tensor)
+    func backward(
+        _ dout: Tensor, _ out: Tensor, _ lse: Tensor, _ q: Tensor, _ k: Tensor, _ v: Tensor
+    )
         -> (q: Tensor, k: Tensor, v: Tensor)
     {
         let type = q.dtype.accumulator
@@ -82,8 +91,10 @@ struct AttentionPlan {
                         for head in kvHead * group..<(kvHead + 1) * group {
                             table.pointee.attention_backward(
                                 dq.cell(head * dim), dk.cell(kvHead * dim), dv.cell(kvHead * dim),
-                                dout.cell(head * dim), out.cell(head * dim), lse.cell(head), Int64(heads),
-                                q.cell(head * dim), k.cell(kvHead * dim), v.cell(kvHead * dim), span,
+                                dout.cell(head * dim), out.cell(head * dim), lse.cell(head),
+                                Int64(heads),
+                                q.cell(head * dim), k.cell(kvHead * dim), v.cell(kvHead * dim),
+                                span,
                                 scratch.base)
                         }
                     }

@@ -20,7 +20,8 @@ enum Kernels {
 
     /// sum += x, in the sum's type: that of x or its accumulator.
     static func accumulate(_ sum: Tensor, _ x: Tensor) {
-        precondition(sum.count == x.count && sum.dtype == x.dtype.accumulator, "\(sum.dtype) += \(x.dtype)")
+        precondition(
+            sum.count == x.count && sum.dtype == x.dtype.accumulator, "\(sum.dtype) += \(x.dtype)")
         Tiles.overCells(x.device, x.count) { from, count in
             x.kernels.pointee.accumulate(sum.cell(from), x.cell(from), Int64(count))
         }
@@ -48,7 +49,8 @@ enum Kernels {
     static func siluBackward(_ dy: Tensor, _ x: Tensor) -> Tensor {
         let dx = like(x)
         Tiles.overCells(x.device, x.count) { from, count in
-            x.kernels.pointee.silu_backward(dx.cell(from), dy.cell(from), x.cell(from), Int64(count))
+            x.kernels.pointee.silu_backward(
+                dx.cell(from), dy.cell(from), x.cell(from), Int64(count))
         }
         withExtendedLifetime((x, dy)) {}
         return dx
@@ -63,11 +65,14 @@ enum Kernels {
         return y
     }
 
-    static func swigluBackward(_ dy: Tensor, _ gate: Tensor, _ up: Tensor) -> (gate: Tensor, up: Tensor) {
+    static func swigluBackward(
+        _ dy: Tensor, _ gate: Tensor, _ up: Tensor
+    ) -> (gate: Tensor, up: Tensor) {
         let (dgate, dup) = (like(gate), like(up))
         Tiles.overCells(gate.device, gate.count) { from, count in
             gate.kernels.pointee.swiglu_backward(
-                dgate.cell(from), dup.cell(from), dy.cell(from), gate.cell(from), up.cell(from), Int64(count))
+                dgate.cell(from), dup.cell(from), dy.cell(from), gate.cell(from), up.cell(from),
+                Int64(count))
         }
         withExtendedLifetime((gate, up, dy)) {}
         return (dgate, dup)
@@ -94,7 +99,8 @@ enum Kernels {
 
     /// sum += the column sums of x.
     static func columnSums(_ sum: Tensor, _ x: Tensor) {
-        Tiles.reduceRows(x.device, x.rows, columns: x.columns, into: [sum]) { start, count, partials in
+        Tiles.reduceRows(x.device, x.rows, columns: x.columns, into: [sum]) {
+            start, count, partials in
             x.kernels.pointee.column_sums(partials[0], x.row(start), Int64(count), Int64(x.columns))
         }
         withExtendedLifetime((sum, x)) {}
@@ -107,7 +113,8 @@ enum Kernels {
         let bytes = x.columns * x.dtype.size
         Tiles.overRows(x.device, ids.count, columns: x.columns) { start, count in
             ck_gather_rows(
-                y.row(start), x.raw, ids.cell(start).assumingMemoryBound(to: Int32.self), Int64(count),
+                y.row(start), x.raw, ids.cell(start).assumingMemoryBound(to: Int32.self),
+                Int64(count),
                 Int64(bytes))
         }
         withExtendedLifetime((x, ids)) {}
@@ -119,7 +126,8 @@ enum Kernels {
         let columns = x.columns
         Tiles.over(x.device, columns, size: 128) { from, count in
             x.kernels.pointee.scatter_add(
-                sum.raw, x.raw, ids.raw.assumingMemoryBound(to: Int32.self), Int64(x.rows), Int64(columns),
+                sum.raw, x.raw, ids.raw.assumingMemoryBound(to: Int32.self), Int64(x.rows),
+                Int64(columns),
                 Int64(from), Int64(from + count))
         }
         withExtendedLifetime((sum, x, ids)) {}
@@ -129,7 +137,9 @@ enum Kernels {
     static func check(_ ids: Tensor, below limit: Int) {
         precondition(ids.dtype == .i32, "ids of \(ids.dtype)")
         let (low, high) = bounds(ids)
-        precondition(ids.count == 0 || (low >= 0 && high < limit), "ids \(low) ... \(high) for \(limit) rows")
+        precondition(
+            ids.count == 0 || (low >= 0 && high < limit), "ids \(low) ... \(high) for \(limit) rows"
+        )
     }
 
     /// The smallest and largest id.

@@ -26,7 +26,8 @@ struct LMHead {
         let (n, h, vocabulary) = (hidden.rows, hidden.columns, weight.rows)
         Kernels.check(targets, below: vocabulary)
         let empty = ck_lm_row(
-            max: -.infinity, sum: 0, weighted: 0, target: 0, best: -.infinity, best_id: 0, reserved: 0)
+            max: -.infinity, sum: 0, weighted: 0, target: 0, best: -.infinity, best_id: 0,
+            reserved: 0)
         var state = [ck_lm_row](repeating: empty, count: n)
         let tiles = (n + LMHead.tileRows - 1) / LMHead.tileRows
         let ids = targets.raw.assumingMemoryBound(to: Int32.self)
@@ -43,7 +44,8 @@ struct LMHead {
                         logits, hidden.rowsView(start, count), weight.rowsView(first, width),
                         transposed: true)
                     hidden.kernels.pointee.lm_chunk(
-                        rows + start, logits.raw, ids + start, Int64(count), Int64(width), Int64(first),
+                        rows + start, logits.raw, ids + start, Int64(count), Int64(width),
+                        Int64(first),
                         temperature, softcap, entropy ? 1 : 0)
                     withExtendedLifetime(logits) {}
                 }
@@ -54,7 +56,8 @@ struct LMHead {
         let lse = state.map { $0.max + $0.sum.logarithm }
         return Rows(
             logprobs: state.indices.map { state[$0].target - lse[$0] }, lse: lse,
-            entropy: entropy ? state.indices.map { lse[$0] - state[$0].weighted / state[$0].sum } : [],
+            entropy: entropy
+                ? state.indices.map { lse[$0] - state[$0].weighted / state[$0].sum } : [],
             best: state.map(\.best_id))
     }
 
@@ -63,10 +66,11 @@ struct LMHead {
     ///   - dHidden: f32 (f64 under f64) `[n, h]`, added to; nil = not wanted.
     ///   - dWeight: the same for the weight.
     func backward(
-        _ hidden: Tensor, _ weight: Tensor, _ targets: Tensor, _ rows: Rows, g: [Double], gh: [Double],
+        _ hidden: Tensor, _ weight: Tensor, _ targets: Tensor, _ rows: Rows, g: [Double],
+        gh: [Double],
         dHidden: Tensor?, dWeight: Tensor?
     ) {
-        let (n, h, vocabulary) = (hidden.rows, hidden.columns, weight.rows)
+        let (n, vocabulary) = (hidden.rows, weight.rows)
         let entropy = rows.entropy.isEmpty ? [Double](repeating: 0, count: n) : rows.entropy
         let ids = targets.raw.assumingMemoryBound(to: Int32.self)
         let device = hidden.device
@@ -81,14 +85,17 @@ struct LMHead {
                     let at = block + start
                     let logits = Kernels.accumulator([size, width], like: hidden)
                     Matmul.rows(
-                        logits, hidden.rowsView(at, size), weight.rowsView(first, width), transposed: true)
+                        logits, hidden.rowsView(at, size), weight.rowsView(first, width),
+                        transposed: true)
                     rows.lse.withUnsafeBufferPointer { lse in
                         g.withUnsafeBufferPointer { g in
                             gh.withUnsafeBufferPointer { gh in
                                 entropy.withUnsafeBufferPointer { entropy in
                                     table.pointee.lm_chunk_backward(
-                                        d.row(start), logits.raw, ids + at, lse.baseAddress.map { $0 + at },
-                                        g.baseAddress.map { $0 + at }, entropy.baseAddress.map { $0 + at },
+                                        d.row(start), logits.raw, ids + at,
+                                        lse.baseAddress.map { $0 + at },
+                                        g.baseAddress.map { $0 + at },
+                                        entropy.baseAddress.map { $0 + at },
                                         gh.baseAddress.map { $0 + at }, Int64(size), Int64(width),
                                         Int64(first), temperature, softcap)
                                 }
@@ -98,12 +105,13 @@ struct LMHead {
                     withExtendedLifetime(logits) {}
                     if let dHidden {
                         Matmul.addProduct(
-                            dHidden.row(at), ldc: h, d.row(start), lda: width, transposed: false,
-                            weight.row(first), ldb: h, m: size, n: h, k: width, like: hidden)
+                            dHidden.rowsView(at, size), d.rowsView(start, size),
+                            weight.rowsView(first, width))
                     }
                 }
                 if let dWeight {
-                    Matmul.addTransposed(dWeight.rowsView(first, width), d, hidden.rowsView(block, count))
+                    Matmul.addTransposed(
+                        dWeight.rowsView(first, width), d, hidden.rowsView(block, count))
                 }
             }
         }

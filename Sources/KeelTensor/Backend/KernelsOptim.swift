@@ -7,7 +7,9 @@ extension Kernels {
     /// Pieces of many tensors, in order.
     private static func pieces(_ counts: [Int]) -> [(tensor: Int, start: Int, count: Int)] {
         counts.enumerated().flatMap { tensor, count in
-            stride(from: 0, to: count, by: optimizerTile).map { (tensor, $0, min(optimizerTile, count - $0)) }
+            stride(from: 0, to: count, by: optimizerTile).map {
+                (tensor, $0, min(optimizerTile, count - $0))
+            }
         }
     }
 
@@ -24,7 +26,8 @@ extension Kernels {
             withUnsafePointer(to: step) { step in
                 table.pointee.adamw(
                     p.master.cell(start), p.m.cell(start), p.v.cell(start),
-                    p.lowPrecision.map { $0.cell(start) }, p.gradient.cell(start), Int64(count), step)
+                    p.lowPrecision.map { $0.cell(start) }, p.gradient.cell(start), Int64(count),
+                    step)
             }
         }
         withExtendedLifetime(parameters) {}

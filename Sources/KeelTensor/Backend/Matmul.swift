@@ -28,16 +28,27 @@ enum Matmul {
         let (m, k, n) = (x.rows, x.columns, y.columns)
         precondition(
             w.shape == (transposed ? [n, k] : [k, n]) && y.rows == m && w.dtype == x.dtype,
-            "\(x.shape) \(x.dtype) times \(w.shape) \(w.dtype), transposed \(transposed), to \(y.shape)")
+            "\(x.shape) \(x.dtype) times \(w.shape) \(w.dtype), transposed \(transposed), to \(y.shape)"
+        )
         precondition(bias == nil || y.dtype == x.dtype, "a bias for \(y.dtype) from \(x.dtype)")
         defer { withExtendedLifetime((y, x, w, bias)) {} }
         if x.dtype == .f64 {
             Tiles.over(x.device, m, size: 16) { start, count in
                 x.kernels.pointee.gemm(
-                    y.row(start), Int64(n), x.row(start), Int64(k), 1, w.raw, transposed ? 1 : Int64(n),
+                    y.row(start), Int64(n), x.row(start), Int64(k), 1, w.raw,
+                    transposed ? 1 : Int64(n),
                     transposed ? Int64(k) : 1, Int64(count), Int64(n), Int64(k), 0)
-                if let bias { x.kernels.pointee.add_bias(y.row(start), bias.raw, Int64(count), Int64(n)) }
+                if let bias {
+                    x.kernels.pointee.add_bias(y.row(start), bias.raw, Int64(count), Int64(n))
+                }
             }
+            return
+        }
+        if widens(x) {
+            let z = y.dtype == .f32 ? y : Tensor(uninitialized: y.shape, .f32, y.device)
+            rows(
+                z, wide(x), wide(w), transposed: transposed, bias: bias.map { wide($0) })
+            if y.dtype == .bf16 { Memory.copy(z, into: y) }
             return
         }
         let pieces = split(m)
@@ -112,41 +123,66 @@ enum Matmul {
             c.count == m * n && b.rows == k && a.dtype == b.dtype && c.dtype == a.dtype.accumulator,
             "\(a.shape)^T \(b.shape) to \(c.shape)")
         guard k > 0 else { return }
+        if widens(a) { return addTransposed(c, wide(a), wide(b)) }
         let size = m >= 512 ? 128 : max(16, (m / 4 + 15) & ~15)
         Tiles.over(a.device, m, size: size) { start, count in
-            addProduct(
-                c.raw + start * n * c.dtype.size, ldc: n, a.cell(start), lda: m, transposed: true, b.raw,
-                ldb: n, m: count, n: n, k: k, like: a)
+            add(
+                c.raw + start * n * c.dtype.size, a.cell(start), lda: m, transposed: true, b.raw,
+                m: count, n: n, k: k, like: a)
         }
         withExtendedLifetime((a, b, c)) {}
     }
 
-    /// c (m, n) += op(a) b on the calling thread, cells of a and b as in `like`; `transposed`: a is (k, m).
-    static func addProduct(
-        _ c: UnsafeMutableRawPointer, ldc: Int, _ a: UnsafeMutableRawPointer, lda: Int, transposed: Bool,
-        _ b: UnsafeMutableRawPointer, ldb: Int, m: Int, n: Int, k: Int, like: Tensor
+    /// c += a b on the calling thread; c in f32 (f64 under f64).
+    static func addProduct(_ c: Tensor, _ a: Tensor, _ b: Tensor) {
+        precondition(
+            a.columns == b.rows && c.shape == [a.rows, b.columns] && a.dtype == b.dtype
+                && c.dtype == a.dtype.accumulator, "\(a.shape) \(b.shape) to \(c.shape)")
+        let (left, right) = widens(a) ? (wide(a), wide(b)) : (a, b)
+        add(
+            c.raw, left.raw, lda: left.columns, transposed: false, right.raw, m: c.rows,
+            n: c.columns,
+            k: left.columns, like: left)
+        withExtendedLifetime((c, left, right)) {}
+    }
+
+    /// True where bf16 products are taken in f32: oneDNN has bf16 for AVX-512 only.
+    private static func widens(_ x: Tensor) -> Bool {
+        x.dtype == .bf16 && x.device.isa != .avx512
+    }
+
+    private static func wide(_ x: Tensor) -> Tensor { Memory.converted(x, .f32) }
+
+    /// c (m, n) += op(a) b on the calling thread, cells of a and b as in `like`, rows of b and c dense;
+    /// `transposed`: a is (k, m).
+    private static func add(
+        _ c: UnsafeMutableRawPointer, _ a: UnsafeMutableRawPointer, lda: Int, transposed: Bool,
+        _ b: UnsafeMutableRawPointer, m: Int, n: Int, k: Int, like: Tensor
     ) {
         enterThread()
-        let (rows, columns, depth) = (Int64(m), Int64(n), Int64(k))
+        let (rows, columns, depth, stride) = (Int64(m), Int64(n), Int64(k), Int64(lda))
         let flag = CChar(bitPattern: UInt8(ascii: transposed ? "T" : "N"))
         let plain = CChar(bitPattern: UInt8(ascii: "N"))
         switch like.dtype {
         case .f32:
             let status = dnnl_sgemm(
-                flag, plain, rows, columns, depth, 1, a.assumingMemoryBound(to: Float.self), Int64(lda),
-                b.assumingMemoryBound(to: Float.self), Int64(ldb), 1,
-                c.assumingMemoryBound(to: Float.self), Int64(ldc))
+                flag, plain, rows, columns, depth, 1, a.assumingMemoryBound(to: Float.self), stride,
+                b.assumingMemoryBound(to: Float.self), columns, 1,
+                c.assumingMemoryBound(to: Float.self), columns)
             precondition(status == dnnl_success, "sgemm \(m) \(n) \(k): status \(status.rawValue)")
         case .bf16:
             let status = dnnl_gemm_bf16bf16f32(
-                flag, plain, rows, columns, depth, 1, a.assumingMemoryBound(to: UInt16.self), Int64(lda),
-                b.assumingMemoryBound(to: UInt16.self), Int64(ldb), 1,
-                c.assumingMemoryBound(to: Float.self), Int64(ldc))
-            precondition(status == dnnl_success, "bf16 gemm \(m) \(n) \(k): status \(status.rawValue)")
+                flag, plain, rows, columns, depth, 1, a.assumingMemoryBound(to: UInt16.self),
+                stride,
+                b.assumingMemoryBound(to: UInt16.self), columns, 1,
+                c.assumingMemoryBound(to: Float.self), columns)
+            precondition(
+                status == dnnl_success, "bf16 gemm \(m) \(n) \(k): status \(status.rawValue)")
         default:
             like.kernels.pointee.gemm(
-                c, Int64(ldc), a, transposed ? 1 : Int64(lda), transposed ? Int64(lda) : 1, b, Int64(ldb), 1,
-                Int64(m), Int64(n), Int64(k), 1)
+                c, columns, a, transposed ? 1 : stride, transposed ? stride : 1, b, columns, 1,
+                rows,
+                columns, depth, 1)
         }
     }
 }
@@ -203,10 +239,12 @@ final class Primitive: @unchecked Sendable {
         Primitive.check(dnnl_primitive_attr_create(&attributes), "attributes")
         defer { dnnl_primitive_attr_destroy(attributes) }
         Primitive.check(
-            dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user), "scratchpad")
+            dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user),
+            "scratchpad")
         var description: dnnl_primitive_desc_t?
         Primitive.check(
-            dnnl_primitive_desc_create(&description, &matmul, attributes, Primitive.engine.handle, nil),
+            dnnl_primitive_desc_create(
+                &description, &matmul, attributes, Primitive.engine.handle, nil),
             "matmul \(key)")
         var handle: dnnl_primitive_t?
         Primitive.check(dnnl_primitive_create(&handle, description), "matmul \(key)")
@@ -231,7 +269,9 @@ final class Primitive: @unchecked Sendable {
     }
 
     /// c = a b on the calling thread.
-    func run(_ a: UnsafeMutableRawPointer, _ b: UnsafeMutableRawPointer, _ c: UnsafeMutableRawPointer) {
+    func run(
+        _ a: UnsafeMutableRawPointer, _ b: UnsafeMutableRawPointer, _ c: UnsafeMutableRawPointer
+    ) {
         Matmul.enterThread()
         let slot = slots.withLock { $0.popLast() } ?? makeSlot()
         dnnl_memory_set_data_handle(slot.memories.0, a)
@@ -251,11 +291,13 @@ final class Primitive: @unchecked Sendable {
     private func makeSlot() -> Slot {
         var stream: dnnl_stream_t?
         let engine = Primitive.engine.handle
-        Primitive.check(dnnl_stream_create(&stream, engine, dnnl_stream_default_flags.rawValue), "stream")
+        Primitive.check(
+            dnnl_stream_create(&stream, engine, dnnl_stream_default_flags.rawValue), "stream")
         func memory(_ descriptor: dnnl_memory_desc_t, own: Bool = false) -> dnnl_memory_t {
             var descriptor = descriptor
             var memory: dnnl_memory_t?
-            let handle = own ? UnsafeMutableRawPointer(bitPattern: -1) : nil  // -1: oneDNN allocates
+            // -1: oneDNN allocates.
+            let handle = own ? UnsafeMutableRawPointer(bitPattern: -1) : nil
             Primitive.check(dnnl_memory_create(&memory, &descriptor, engine, handle), "memory")
             return Primitive.present(memory)
         }
@@ -265,7 +307,9 @@ final class Primitive: @unchecked Sendable {
             scratch: memory(scratchDescriptor, own: true))
     }
 
-    private static func describe(_ rows: Int, _ columns: Int, _ rowStride: Int, _ columnStride: Int, _ dtype: DType)
+    private static func describe(
+        _ rows: Int, _ columns: Int, _ rowStride: Int, _ columnStride: Int, _ dtype: DType
+    )
         -> dnnl_memory_desc_t
     {
         var descriptor = dnnl_memory_desc_t()

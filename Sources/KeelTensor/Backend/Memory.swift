@@ -78,7 +78,8 @@ enum Memory {
 
     static func copy(_ bytes: UnsafeRawBufferPointer, into t: Tensor) {
         precondition(
-            bytes.count == t.count * t.dtype.size, "\(bytes.count) bytes for \(t.shape) of \(t.dtype)")
+            bytes.count == t.count * t.dtype.size,
+            "\(bytes.count) bytes for \(t.shape) of \(t.dtype)")
         if let base = bytes.baseAddress { memcpy(t.raw, base, bytes.count) }
         withExtendedLifetime(t) {}
     }
@@ -90,7 +91,8 @@ enum Memory {
             let start = i * tile
             ck_convert(
                 target.raw + start * target.dtype.size, target.dtype.code,
-                source.raw + start * source.dtype.size, source.dtype.code, Int64(min(tile, count - start)))
+                source.raw + start * source.dtype.size, source.dtype.code,
+                Int64(min(tile, count - start)))
         }
         withExtendedLifetime((source, target)) {}
     }

@@ -2,10 +2,14 @@ import Glibc
 
 extension Memory {
     /// Copies `count` columns of every row, from column `from` of `source` to column `to` of `target`.
-    static func copyColumns(of source: Tensor, _ from: Int, into target: Tensor, _ to: Int, _ count: Int) {
+    static func copyColumns(
+        of source: Tensor, _ from: Int, into target: Tensor, _ to: Int, _ count: Int
+    ) {
         precondition(
-            source.rows == target.rows && source.dtype == target.dtype && from + count <= source.columns
-                && to + count <= target.columns, "\(count) columns of \(source.shape) into \(target.shape)")
+            source.rows == target.rows && source.dtype == target.dtype
+                && from + count <= source.columns
+                && to + count <= target.columns,
+            "\(count) columns of \(source.shape) into \(target.shape)")
         guard count > 0 else { return }
         let size = source.dtype.size
         Tiles.overRows(source.device, source.rows, columns: count) { first, rows in

@@ -45,7 +45,9 @@ enum Tiles {
         }
         for (sum, partial) in zip(sums, partials) {
             guard let sum, let partial else { continue }
-            for i in 0..<pieces { sum.kernels.pointee.accumulate(sum.raw, partial.row(i), Int64(sum.count)) }
+            for i in 0..<pieces {
+                sum.kernels.pointee.accumulate(sum.raw, partial.row(i), Int64(sum.count))
+            }
         }
     }
 }

@@ -3,7 +3,8 @@ extension Tensor {
     package func amax(axis: Int? = nil, keepDims: Bool = false, mask: Tensor? = nil) -> Tensor {
         reduced(
             axis, keepDims, mask,
-            value: { x in x.reduce(-.infinity) { $0.isNaN || $1.isNaN ? .nan : Swift.max($0, $1) } },
+            value: { x in x.reduce(-.infinity) { $0.isNaN || $1.isNaN ? .nan : Swift.max($0, $1) }
+            },
             slopes: { x, _ in
                 let best = x.reduce(-.infinity) { Swift.max($0, $1) }
                 let ties = Double(x.count { $0 == best })

@@ -4,8 +4,10 @@ package struct AttentionLayout: Sendable, Equatable {
     package struct Span: Sendable, Equatable {
         /// Rows of q.
         package var queries: Range<Int>
-        /// Rows of k and v, in order. Query i sees all ranges but the last, and of the last its first
-        /// `last.count - queries.count + i + 1` rows.
+        /// Rows of k and v, in order.
+        ///
+        /// Query i sees all ranges but the last, and of the last its first `last.count -
+        /// queries.count + i + 1` rows.
         package var keys: [Range<Int>]
 
         package init(queries: Range<Int>, keys: [Range<Int>]) {
@@ -37,8 +39,10 @@ package struct AttentionLayout: Sendable, Equatable {
             while parent[i] != i { i = parent[i] }
             return i
         }
-        let ranges = spans.indices.flatMap { i in spans[i].keys.filter { !$0.isEmpty }.map { ($0, i) } }
-            .sorted { ($0.0.lowerBound, $0.1) < ($1.0.lowerBound, $1.1) }
+        let ranges = spans.indices.flatMap { i in
+            spans[i].keys.filter { !$0.isEmpty }.map { ($0, i) }
+        }
+        .sorted { ($0.0.lowerBound, $0.1) < ($1.0.lowerBound, $1.1) }
         var reach = Int.min
         var owner = 0
         for (range, span) in ranges {

@@ -1,5 +1,7 @@
 extension Tensor {
-    /// The values rounded to another type; to i32 they are truncated. Float casts are differentiable.
+    /// The values rounded to another type; to i32 they are truncated.
+    ///
+    /// Float casts are differentiable.
     package func cast(_ dtype: DType) -> Tensor {
         if dtype == self.dtype { return self }
         let from = self.dtype

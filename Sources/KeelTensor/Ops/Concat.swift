@@ -8,7 +8,9 @@ extension Tensor {
         }
         for part in parts {
             var shape = part.shape
-            precondition(shape.count == first.rank && part.dtype == first.dtype, "concat of \(parts.map(\.shape))")
+            precondition(
+                shape.count == first.rank && part.dtype == first.dtype,
+                "concat of \(parts.map(\.shape))")
             shape[axis] = first.shape[axis]
             precondition(shape == first.shape, "concat of \(parts.map(\.shape)) along axis \(axis)")
         }

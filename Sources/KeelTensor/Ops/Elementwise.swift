@@ -8,7 +8,9 @@ extension Tensor {
     }
 
     /// y = f(x) cell by cell; `slope` is dy/dx from x and y.
-    func unary(_ f: (Double) -> Double, slope: @escaping (_ x: Double, _ y: Double) -> Double) -> Tensor {
+    func unary(
+        _ f: (Double) -> Double, slope: @escaping (_ x: Double, _ y: Double) -> Double
+    ) -> Tensor {
         precondition(dtype.isFloat, "arithmetic on \(dtype)")
         let x = detach()
         let y = filled(doubles().map(f))
@@ -30,7 +32,8 @@ extension Tensor {
         _ a: Tensor, _ b: Tensor, _ f: (Double, Double) -> Double,
         slopes: @escaping (_ a: Double, _ b: Double, _ y: Double) -> (Double, Double)
     ) -> Tensor {
-        precondition(a.dtype == b.dtype && a.dtype.isFloat, "arithmetic on \(a.dtype) and \(b.dtype)")
+        precondition(
+            a.dtype == b.dtype && a.dtype.isFloat, "arithmetic on \(a.dtype) and \(b.dtype)")
         guard let shape = Shape.broadcast(a.shape, b.shape) else {
             preconditionFailure("shapes \(a.shape) and \(b.shape) do not broadcast")
         }
@@ -68,7 +71,9 @@ extension Tensor {
     func folded(_ cells: [Double], from source: [Int]) -> Tensor {
         if shape == source { return filled(cells) }
         var sums = [Double](repeating: 0, count: count)
-        for (i, from) in Shape.broadcastIndices(shape, to: source).enumerated() { sums[from] += cells[i] }
+        for (i, from) in Shape.broadcastIndices(shape, to: source).enumerated() {
+            sums[from] += cells[i]
+        }
         return filled(sums)
     }
 }

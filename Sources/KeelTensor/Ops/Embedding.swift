@@ -14,7 +14,9 @@ extension NN {
         let keptIDs = Tensor(kept.map { all[$0] }, device: weight.device)
         let w0 = weight.detach()
         return Tape.record([weight], Kernels.gatherRows(weight, ids)) { g in
-            g.accumulate(0, like: w0) { Kernels.scatterAdd($0, Kernels.gatherRows(g.dy, rows), keptIDs) }
+            g.accumulate(0, like: w0) {
+                Kernels.scatterAdd($0, Kernels.gatherRows(g.dy, rows), keptIDs)
+            }
         }
     }
 

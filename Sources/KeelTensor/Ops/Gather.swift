@@ -7,7 +7,9 @@ extension Tensor {
         let width = columns
         let perRow = indices.columns
         let from = indices.doubles().enumerated().map { i, value in
-            precondition(value >= 0 && value < Double(width), "index \(value) outside the last axis of \(shape)")
+            precondition(
+                value >= 0 && value < Double(width),
+                "index \(value) outside the last axis of \(shape)")
             return (perRow == 0 ? 0 : i / perRow) * width + Int(value)
         }
         return taken(from, shape: indices.shape)

@@ -1,5 +1,5 @@
 extension Tensor {
-    /// The slices i[0], i[1], ... of an axis; repeats add up in the gradient.
+    /// The slices numbers `indices` of an axis; repeats add up in the gradient.
     package func indexed(_ indices: Tensor, axis: Int = 0) -> Tensor {
         guard let axis = Shape.axis(axis, rank: rank) else {
             preconditionFailure("axis \(axis) of shape \(shape)")
@@ -10,7 +10,8 @@ extension Tensor {
     func picked(axis: Int, _ places: [Int]) -> Tensor {
         let split = Shape.split(shape, axis: axis)
         precondition(
-            places.allSatisfy { $0 >= 0 && $0 < split.length }, "index outside axis \(axis) of \(shape)")
+            places.allSatisfy { $0 >= 0 && $0 < split.length },
+            "index outside axis \(axis) of \(shape)")
         var newShape = shape
         newShape[axis] = places.count
         var from: [Int] = []

@@ -11,11 +11,14 @@ extension NN {
     }
 
     /// y = x W + b, the weight stored `[in, out]` (GPT-2's Conv1D).
-    package static func linear(_ x: Tensor, weightIO weight: Tensor, bias: Tensor? = nil) -> Tensor {
+    package static func linear(_ x: Tensor, weightIO weight: Tensor, bias: Tensor? = nil) -> Tensor
+    {
         linear(x, weight, bias, transposed: false)
     }
 
-    private static func linear(_ x: Tensor, _ weight: Tensor, _ bias: Tensor?, transposed: Bool) -> Tensor {
+    private static func linear(
+        _ x: Tensor, _ weight: Tensor, _ bias: Tensor?, transposed: Bool
+    ) -> Tensor {
         let (x0, w0) = (x.detach(), weight.detach())
         let b0 = bias?.detach()
         let out = weight.shape[transposed ? 0 : 1]
@@ -29,7 +32,11 @@ extension NN {
                 g.add(0, dx)
             }
             g.accumulate(1, like: w0) { dw in
-                if transposed { Matmul.addTransposed(dw, g.dy, x0) } else { Matmul.addTransposed(dw, x0, g.dy) }
+                if transposed {
+                    Matmul.addTransposed(dw, g.dy, x0)
+                } else {
+                    Matmul.addTransposed(dw, x0, g.dy)
+                }
             }
             if let b0 { g.accumulate(2, like: b0) { Kernels.columnSums($0, g.dy) } }
         }

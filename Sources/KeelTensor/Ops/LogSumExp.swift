@@ -2,7 +2,8 @@ import Glibc
 
 extension Tensor {
     /// log Σ e^x over an axis (nil: all cells), without overflow; -inf over no cells.
-    package func logsumexp(axis: Int? = nil, keepDims: Bool = false, mask: Tensor? = nil) -> Tensor {
+    package func logsumexp(axis: Int? = nil, keepDims: Bool = false, mask: Tensor? = nil) -> Tensor
+    {
         reduced(
             axis, keepDims, mask, value: { logsumexpValue($0) },
             slopes: { x, _ in

@@ -21,7 +21,8 @@ extension NN {
     ///   - weight: `[vocabulary, hidden]`; may be the tied embedding.
     ///   - targets: i32 `[rows]`.
     package static func logprobs(
-        _ hidden: Tensor, weight: Tensor, targets: Tensor, temperature: Float = 1, softcap: Float? = nil,
+        _ hidden: Tensor, weight: Tensor, targets: Tensor, temperature: Float = 1,
+        softcap: Float? = nil,
         entropy: Bool = false, argmax: Bool = false
     ) -> Logprobs {
         precondition(
@@ -33,13 +34,15 @@ extension NN {
         let n = hidden.rows
         let type = hidden.dtype.accumulator
         let both = Tensor(
-            rows.logprobs + rows.entropy, shape: [entropy ? 2 : 1, n], dtype: type, device: hidden.device)
+            rows.logprobs + rows.entropy, shape: [entropy ? 2 : 1, n], dtype: type,
+            device: hidden.device)
         let tracked = Tape.record([hidden, weight], both) { g in
             let dy = g.dy.doubles()
             let dl = Array(dy[..<n])
             let de = entropy ? Array(dy[n...]) : [Double](repeating: 0, count: n)
             func back(_ dHidden: Tensor?, _ dWeight: Tensor?) {
-                head.backward(h0, w0, targets, rows, g: dl, gh: de, dHidden: dHidden, dWeight: dWeight)
+                head.backward(
+                    h0, w0, targets, rows, g: dl, gh: de, dHidden: dHidden, dWeight: dWeight)
             }
             func withHidden(_ dWeight: Tensor?) {
                 if g.needs(0) {
@@ -52,7 +55,9 @@ extension NN {
         }
         let correct =
             argmax
-            ? Tensor(zip(rows.best, targets.ints()).map { $0 == $1 ? Int32(1) : 0 }, device: hidden.device)
+            ? Tensor(
+                zip(rows.best, targets.ints()).map { $0 == $1 ? Int32(1) : 0 },
+                device: hidden.device)
             : nil
         return Logprobs(
             logprobs: tracked.slice(axis: 0, 0, 1).reshaped([n]),

@@ -6,7 +6,9 @@ extension NN {
     /// - Parameters:
     ///   - x: `[rows, columns]`; a longer last axis than w is normalised in pieces of w's length (per head).
     ///   - weight: `[columns]`.
-    package static func rmsNorm(_ x: Tensor, weight: Tensor, eps: Double, offset: Float = 0) -> Tensor {
+    package static func rmsNorm(
+        _ x: Tensor, weight: Tensor, eps: Double, offset: Float = 0
+    ) -> Tensor {
         precondition(x.columns % max(1, weight.count) == 0, "norm of \(x.shape) by \(weight.shape)")
         let shape = x.shape
         let x0 = x.detach().viewed([x.count / max(1, weight.count), weight.count])

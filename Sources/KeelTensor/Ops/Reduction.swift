@@ -26,7 +26,8 @@ struct Groups {
         }
         if let mask {
             precondition(
-                Shape.broadcast(mask.shape, x.shape) == x.shape, "mask \(mask.shape) over \(x.shape)")
+                Shape.broadcast(mask.shape, x.shape) == x.shape,
+                "mask \(mask.shape) over \(x.shape)")
             live = mask.expanded(x.shape).map { $0 != 0 }
         } else {
             live = nil

@@ -1,7 +1,9 @@
 extension NN {
     /// y = a + b of equal shapes.
     package static func add(_ a: Tensor, _ b: Tensor) -> Tensor {
-        precondition(a.shape == b.shape && a.dtype == b.dtype, "\(a.shape) \(a.dtype) + \(b.shape) \(b.dtype)")
+        precondition(
+            a.shape == b.shape && a.dtype == b.dtype,
+            "\(a.shape) \(a.dtype) + \(b.shape) \(b.dtype)")
         return a + b
     }
 

@@ -22,7 +22,8 @@ extension NN {
             g.add(
                 0,
                 Kernels.rope(
-                    g.dy, heads: heads, positions: positions, frequencies: frequencies, scale: scale,
+                    g.dy, heads: heads, positions: positions, frequencies: frequencies,
+                    scale: scale,
                     sign: -1))
         }
     }

@@ -9,7 +9,8 @@ extension Tensor {
     ) -> Tensor {
         let live: [Bool]
         if let mask {
-            precondition(Shape.broadcast(mask.shape, shape) == shape, "mask \(mask.shape) over \(shape)")
+            precondition(
+                Shape.broadcast(mask.shape, shape) == shape, "mask \(mask.shape) over \(shape)")
             live = mask.expanded(shape).map { $0 != 0 }
         } else {
             live = [Bool](repeating: true, count: count)

@@ -25,6 +25,14 @@ import Testing
         gradCheck([t([4, 6], 0)], "embedding") { NN.embedding($0[0], ids: ids) }
     }
 
+    @Test func thePaddingRowHasNoGradient() {
+        let ids = Tensor([Int32(3), 0, 3, 1], device: device)
+        let tape = Tape()
+        let weight = tape.leaf(t([4, 2], 0))
+        tape.backward(NN.embedding(weight, ids: ids, padding: 3).sum())
+        #expect(tape.gradient(of: weight)?.doubles() == [1, 1, 1, 1, 0, 0, 0, 0])
+    }
+
     @Test(arguments: [5, 16, 37]) func norms(columns: Int) {
         gradCheck([t([3, columns], 0), t([columns], 1)], "RMSNorm") {
             NN.rmsNorm($0[0], weight: $0[1], eps: 1e-5, offset: 1)
@@ -42,7 +50,9 @@ import Testing
         gradCheck([t([4, 9], 0, -4...4), t([4, 9], 1)], "swiglu") { NN.swiglu($0[0], $0[1]) }
         gradCheck([t([4, 9], 0, -4...4)], "gelu tanh") { NN.gelu($0[0], approximate: .tanh) }
         gradCheck([t([4, 9], 0, -4...4)], "gelu erf") { NN.gelu($0[0], approximate: .erf) }
-        gradCheck([t([4, 9], 0), t([4, 9], 1)], "add, scale") { NN.scale(NN.add($0[0], $0[1]), 0.7) }
+        gradCheck([t([4, 9], 0), t([4, 9], 1)], "add, scale") {
+            NN.scale(NN.add($0[0], $0[1]), 0.7)
+        }
     }
 
     @Test func rope() {
@@ -53,34 +63,40 @@ import Testing
     }
 
     /// Lengths around the block sizes, shared prefixes, grouped heads, windows, soft caps.
-    @Test(arguments: [
-        (AttentionLayout(lengths: [1, 5, 9]), nil, nil),
-        (AttentionLayout(lengths: [5, 66]), 7, nil),
-        (AttentionLayout(lengths: [70]), nil, 2.0),
-        (
-            AttentionLayout(spans: [
-                .init(queries: 0..<6, keys: [0..<6]), .init(queries: 6..<10, keys: [0..<6, 6..<10]),
-                .init(queries: 10..<15, keys: [0..<6, 10..<15]),
-            ]), nil, 1.0
-        ),
-        (
-            AttentionLayout(spans: [
-                .init(queries: 0..<6, keys: [0..<6]), .init(queries: 6..<12, keys: [0..<6, 6..<12]),
-            ]), 4, nil
-        ),
-    ] as [(AttentionLayout, Int?, Float?)])
+    @Test(
+        arguments: [
+            (AttentionLayout(lengths: [1, 5, 9]), nil, nil),
+            (AttentionLayout(lengths: [5, 66]), 7, nil),
+            (AttentionLayout(lengths: [70]), nil, 2.0),
+            (
+                AttentionLayout(spans: [
+                    .init(queries: 0..<6, keys: [0..<6]),
+                    .init(queries: 6..<10, keys: [0..<6, 6..<10]),
+                    .init(queries: 10..<15, keys: [0..<6, 10..<15]),
+                ]), nil, 1.0
+            ),
+            (
+                AttentionLayout(spans: [
+                    .init(queries: 0..<6, keys: [0..<6]),
+                    .init(queries: 6..<12, keys: [0..<6, 6..<12]),
+                ]), 4, nil
+            ),
+        ] as [(AttentionLayout, Int?, Float?)])
     func attention(layout: AttentionLayout, window: Int?, softcap: Float?) {
         let rows = layout.spans.map(\.queries.upperBound).max() ?? 0
         gradCheck(
-            [t([rows, 4 * 5], 0, -2...2), t([rows, 2 * 5], 1, -2...2), t([rows, 2 * 5], 2)], "attention", cells: 24
+            [t([rows, 4 * 5], 0, -2...2), t([rows, 2 * 5], 1, -2...2), t([rows, 2 * 5], 2)],
+            "attention", cells: 24
         ) {
             NN.attention(
-                $0[0], $0[1], $0[2], heads: 4, kvHeads: 2, layout: layout, scale: 0.4, window: window,
+                $0[0], $0[1], $0[2], heads: 4, kvHeads: 2, layout: layout, scale: 0.4,
+                window: window,
                 softcap: softcap)
         }
     }
 
-    @Test(arguments: [(1, nil, false), (0.7, nil, true), (1.3, 2.0, true)] as [(Float, Float?, Bool)])
+    @Test(
+        arguments: [(1, nil, false), (0.7, nil, true), (1.3, 2.0, true)] as [(Float, Float?, Bool)])
     func logprobs(temperature: Float, softcap: Float?, entropy: Bool) {
         let targets = Tensor([Int32(0), 20, 3, 3], device: device)
         gradCheck([t([4, 6], 0), t([21, 6], 1)], "logprobs") {

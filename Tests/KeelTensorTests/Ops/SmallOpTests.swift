@@ -54,7 +54,9 @@ import Testing
         Unary(name: "gather", range: -2...2) { x in
             x.gather(Tensor((0..<12).map { Int32($0 % 4) }, shape: [2, 3, 2], device: x.device))
         },
-        Unary(name: "broadcast", range: -2...2) { $0.reshaped([2, 3, 1, 4]).broadcast([5, 2, -1, 6, -1]) },
+        Unary(name: "broadcast", range: -2...2) {
+            $0.reshaped([2, 3, 1, 4]).broadcast([5, 2, -1, 6, -1])
+        },
         Unary(name: "transpose", range: -2...2) { $0.transposed().square() },
         Unary(name: "transpose all", range: -2...2) { $0.transposed([2, 0, 1]).cumsum() },
         Unary(name: "concat", range: -2...2) { Tensor.concat([$0, $0.exp(), $0], axis: 1) },
@@ -65,7 +67,9 @@ import Testing
         gradCheck([Generator(op.name).tensor([2, 3, 4], op.range, device)], op.name) { op.f($0[0]) }
     }
 
-    @Test(arguments: [[2, 3], [1, 3], [3], [2, 1], []] as [[Int]]) func binaryGradients(_ shape: [Int]) {
+    @Test(arguments: [[2, 3], [1, 3], [3], [2, 1], []] as [[Int]]) func binaryGradients(
+        _ shape: [Int]
+    ) {
         let a = Generator("a").tensor([2, 3], 0.5...2, device)
         let b = Generator("b").tensor(shape, 0.6...2.1, device)
         gradCheck([a, b], "add") { $0[0] + $0[1] }
@@ -114,7 +118,9 @@ import Testing
         tape.backward(x.amax())
         #expect(tape.gradient(of: x)?.doubles() == [0, 0.5, 0.5, 0])
         let again = Tape()
-        let (a, b) = (again.leaf(Tensor([1.0], device: device)), again.leaf(Tensor([1.0], device: device)))
+        let (a, b) = (
+            again.leaf(Tensor([1.0], device: device)), again.leaf(Tensor([1.0], device: device))
+        )
         again.backward(Tensor.maximum(a, b).sum())
         #expect(again.gradient(of: a)?.doubles() == [0.5])
         #expect(again.gradient(of: b)?.doubles() == [0.5])
@@ -157,8 +163,12 @@ import Testing
         let x = Tensor([Float(0.1), 0.7], device: device)
         let wide = x.floats().map { Tensor([Double($0)], device: device).exp().item() }
         #expect(x.exp().floats() == wide.map { Float($0) })
-        #expect(Tensor([1.00390625, 1.01171875], device: device).cast(.bf16).doubles() == [1, 1.015625])
-        #expect(Tensor([2.9, -2.9, .nan, 1e300], device: device).cast(.i32).ints() == [2, -2, .min, .max])
+        #expect(
+            Tensor([1.00390625, 1.01171875], device: device).cast(.bf16).doubles() == [1, 1.015625])
+        #expect(
+            Tensor([2.9, -2.9, .nan, 1e300], device: device).cast(.i32).ints() == [
+                2, -2, .min, .max,
+            ])
         // Between two bf16 numbers, above the middle by less than f32 can tell: one rounding goes up.
         let middle = 1.00390625 + 1e-12
         #expect(Tensor([middle], device: device).cast(.bf16).item() == 1.0078125)
