@@ -150,8 +150,7 @@ static void FN(attention_backward)(void *dq, void *dk, void *dv, const void *dou
             V s = {};
             if (i < count)
                 EACH(d, dim)
-                s += LOAD(d0 + i * a->q_stride + d, dim - d) *
-                     LOAD(o0 + i * a->q_stride + d, dim - d);
+            s += LOAD(d0 + i * a->q_stride + d, dim - d) * LOAD(o0 + i * a->q_stride + d, dim - d);
             delta[i] = FN(sum)(s);
             norm[i] = i < count ? ((const A *)lse)[(row0 + i) * lse_stride]
                                 : (A)INFINITY; /* p = 0 past the end */
