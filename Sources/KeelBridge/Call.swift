@@ -236,18 +236,21 @@ final class Call: @unchecked Sendable {
     // MARK: - Columns
 
     /// Whether the component may ask for a column: it declared it, or what it follows from.
+    private func isDeclared(_ name: String, _ declared: Set<String>) -> Bool {
+        if ColumnNames.isStructural(name) || given.contains(name) || declared.contains(name) { return true }
+        return ColumnNames.derivation(of: name).map { declared.contains($0.source) } ?? false
+    }
+
     private func checkDeclared(_ name: String) throws(CallFailure) {
-        if ColumnNames.isStructural(name) || given.contains(name) { return }
         let declared = instance.readable(phase: context.phase)
-        if declared.contains(name) { return }
-        if let rule = ColumnNames.derivation(of: name), declared.contains(rule.source) { return }
+        if isDeclared(name, declared) { return }
         let near = nearest(name, among: declared.sorted()).map { "; did you mean \"\($0)\"?" } ?? ""
         throw CallFailure(.missing, "asked for the column \"\(name)\", which is not among its needs\(near)")
     }
 
     func hasColumn(_ name: String) -> Bool {
         if batch.text[name] != nil || (name == "row" && !batch.rowJSON.isEmpty) { return true }
-        return batch.hasColumn(name)
+        return batch.hasColumn(name) && isDeclared(name, instance.readable(phase: context.phase))
     }
 
     /// A column that must be there.

@@ -18,7 +18,7 @@ package final class Instance: @unchecked Sendable {
     /// The reduction that `create` chose, and its constant.
     private(set) var chosenReduction: (Reduction, Double)?
     private var memory: UnsafeMutableRawPointer?
-    private var isCreated = false
+    private var needsDestroy = false
     private let logBudget = Mutex<(window: Double, lines: Int)>((0, 0))
 
     /// Lines that one component may log in ten seconds.
@@ -42,15 +42,16 @@ package final class Instance: @unchecked Sendable {
         let call = Call(self, .create, batch: ColumnBatch(rows: 0), context: context)
         let made = create(call.pointer)
         memory = made
-        isCreated = true
+        needsDestroy = made != nil
         try call.finish()
+        needsDestroy = true
         extraNeeds = call.extraNeeds
         chosenReduction = call.chosenReduction
     }
 
     deinit {
-        // An instance that `create` refused to make is not destroyed unless there is memory to free.
-        if isCreated, memory != nil || raw.create == nil { raw.destroy?(memory) }
+        // What `create` made is destroyed, also when it refused after making it.
+        if needsDestroy { raw.destroy?(memory) }
     }
 
     /// What `create` returned.

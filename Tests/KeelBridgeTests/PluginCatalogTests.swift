@@ -1,0 +1,89 @@
+import Foundation
+import KeelCore
+import Testing
+
+@testable import KeelBridge
+
+struct PluginCatalogTests {
+    /// A folder of its own with copies of the zoo under other names.
+    private func folder(_ name: String, _ files: [String: String]) throws -> String {
+        let path = "\(Zoo.folder)/\(name)"
+        try? FileManager.default.removeItem(atPath: path)
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        for (file, source) in files { try FileManager.default.copyItem(atPath: source, toPath: "\(path)/\(file)") }
+        return path
+    }
+
+    private func reward(_ file: String, help: String) throws -> String {
+        try Zoo.build(
+            file,
+            """
+            #include "keel.h"
+            static keel_status score(void *s, keel_call *c, size_t n, float *o) { (void)s; (void)c; (void)n; (void)o; return 0; }
+            static const keel_component r = KEEL_REWARD(.name = "polite", .help = "\(help)", .score = score);
+            KEEL_PLUGIN("org.example.\(file)", "1.0", &r)
+            """)
+    }
+
+    @Test func componentsAreFoundByNameAndPath() throws {
+        let path = try Zoo.path.get()
+        let folder = try folder("names", ["libzoo.so": path])
+        let catalog = PluginCatalog(searchPaths: [folder], cacheFolder: folder)
+        #expect(try catalog.find("zoo_dpo", kind: .objective).path == "\(folder)/libzoo.so")
+        #expect(try catalog.find("\(folder)/libzoo.so", kind: .dataSampler).name == "zoo_shuffle")
+        #expect(try catalog.find("\(folder)/libzoo.so#zoo_bad", kind: .objective).name == "zoo_bad")
+        #expect(
+            message { _ = try catalog.find("zoo_dpp", kind: .objective) }.contains("did you mean \"zoo_dpo\"?"))
+        let wrongKind = message { _ = try catalog.find("zoo_count", kind: .objective) }
+        #expect(wrongKind.contains("\"zoo_count\" is a reward"))
+        #expect(
+            message { _ = try catalog.find("\(folder)/libzoo.so", kind: .objective) }.contains("holds several objectives"))
+        #expect(
+            message { _ = try catalog.find("\(folder)/libzoo.so#zoo_dop", kind: nil) }.contains("did you mean \"zoo_dpo\"?"))
+        let error = #expect(throws: KeelError.self) { try catalog.find("nothing_like_it", kind: .reward) }
+        #expect(error?.code == .unavailable)
+    }
+
+    @Test func twoPluginsOfOneNameNeedAPath() throws {
+        let first = try reward("polite1", help: "one")
+        let second = try reward("polite2", help: "two")
+        let folder = try folder("collide", ["liba.so": first, "libb.so": second, "libc.so": first])
+        let catalog = PluginCatalog(searchPaths: [folder], cacheFolder: folder)
+        let text = message { _ = try catalog.find("polite", kind: .reward) }
+        #expect(text.contains("several plugins are called \"polite\"") && text.contains("libb.so"))
+        #expect(try catalog.find("\(folder)/libb.so", kind: .reward).help == "two")
+        let same = try self.folder("same", ["liba.so": first, "libc.so": first])
+        #expect(try PluginCatalog(searchPaths: [same], cacheFolder: same).find("polite", kind: .reward).help == "one")
+    }
+
+    @Test func aSecondLookLoadsNothing() throws {
+        let folder = try folder("cached", ["liba.so": try reward("polite3", help: "as described")])
+        #expect(PluginCatalog(searchPaths: [folder], cacheFolder: folder).list().components.map(\.help) == ["as described"])
+        let cache = "\(folder)/plugins.json"
+        let text = try String(contentsOfFile: cache, encoding: .utf8)
+        try text.replacingOccurrences(of: "as described", with: "as remembered").write(toFile: cache, atomically: true, encoding: .utf8)
+        #expect(PluginCatalog(searchPaths: [folder], cacheFolder: folder).list().components.map(\.help) == ["as remembered"])
+        // A file whose size or time differs from what was noted is read again.
+        let aged = try String(contentsOfFile: cache, encoding: .utf8).replacingOccurrences(of: "\"stamp\":\"", with: "\"stamp\":\"1")
+        try aged.write(toFile: cache, atomically: true, encoding: .utf8)
+        #expect(PluginCatalog(searchPaths: [folder], cacheFolder: folder).list().components.map(\.help) == ["as described"])
+        // A damaged cache is no error.
+        try "{".write(toFile: cache, atomically: true, encoding: .utf8)
+        #expect(PluginCatalog(searchPaths: [folder], cacheFolder: folder).list().components.count == 1)
+    }
+
+    @Test func brokenFilesAreListedApart() throws {
+        let folder = try folder("broken", ["libzoo.so": try Zoo.path.get()])
+        try "text".write(toFile: "\(folder)/libmine.so", atomically: true, encoding: .utf8)
+        let catalog = PluginCatalog(searchPaths: [folder], cacheFolder: folder)
+        #expect(catalog.list().broken.map { Files.name($0.path) } == ["libmine.so"])
+        #expect(message { _ = try catalog.find("mine", kind: .reward) }.contains("libmine.so is not a shared library"))
+    }
+
+    @Test func descriptionsSurviveTheCache() throws {
+        for loaded in try Library.open(try Zoo.path.get()) {
+            let text = loaded.component.json.text()
+            #expect(Component(json: try JSON.parse(text)) == loaded.component, "\(text)")
+        }
+    }
+}
