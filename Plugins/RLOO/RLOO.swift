@@ -77,16 +77,7 @@ struct RLOO: Objective, Preparing {
             baseline: .leaveOneOut, scale: normalizeAdvantages ? .batch : .none)
         try columns.put("advantages", Column(advantages))
 
-        for value in rewards { columns.metric("reward", value) }
         for value in kl ?? [] { columns.metric("kl", value) }
-        for responses in Dictionary(grouping: zip(group, rewards), by: \.0).values {
-            let scores = responses.map(\.1).filter { !$0.isNaN }
-            var moments = RunningMoments()
-            moments.add(scores)
-            let std = scores.count < 2 || scores.allSatisfy { $0 == scores[0] } ? 0 : moments.std
-            columns.metric("reward_std", std)
-            columns.metric("frac_reward_zero_std", std == 0 ? 1 : 0)
-        }
     }
 
     func loss(_ rows: Rows) -> Tensor {

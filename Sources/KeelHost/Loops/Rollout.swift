@@ -25,7 +25,8 @@ struct Rollout {
         batch.addTokenColumn("old_logprobs", oldLogprobs, prefixes: [""])
         batch.addTokenColumn("behavior_logprobs", behaviorLogprobs, prefixes: [""])
         if let refLogprobs { batch.addTokenColumn("ref_logprobs", refLogprobs, prefixes: [""]) }
-        batch.columns["rewards"] = Column(rewards.map { $0.isNaN ? 0 : $0 })
+        // A dropped row keeps its NaN: it has no part in the baseline of its group, and no weight.
+        batch.columns["rewards"] = Column(rewards)
         batch.columns["weight"] = Column(rewards.map { $0.isNaN ? 0 : 1 })
         batch.columns["group"] = Column(ints: group)
         batch.columns["finished"] = Column(isFinished.map { $0 ? 1 : 0 })
