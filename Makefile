@@ -30,6 +30,7 @@ install: build
 	@.ci/install.sh "$(DESTDIR)" "$(PREFIX)"
 
 bench: build
+	@samples/build-rewards.sh .build/release/keel
 	@.ci/timed.sh bench bench/startup.sh .build/release/keel samples/dpo/config.json
 
 format:

@@ -73,8 +73,7 @@ sanitized() {
 samples() {
     local keel=$PWD/$build/release/keel temporary code=0
     temporary=$(mktemp -d) || return 1
-    "$keel" plugin build samples/custom-reward-c/concise.c -o samples/custom-reward-c/libconcise.so &&
-        "$keel" plugin build samples/custom-reward-swift/OnTopic.swift -o samples/custom-reward-swift/libon_topic.so &&
+    samples/build-rewards.sh "$keel" &&
         "$keel" model init --config samples/model/config.json --tokenizer samples/model/tokenizer.json --seed 1 \
             "$temporary/start" || code=1
     for config in samples/*/config.json; do

@@ -60,6 +60,7 @@ expect() { # expect "CODE..." WHAT: the exit codes that the last measured comman
         echo "$2 ended with exit code $code, not $1:" >&2
         head -n 5 "$scratch/err" >&2
         failed=1
+        return 1
     fi
 }
 
@@ -97,9 +98,9 @@ if [ -n "$config" ]; then
         echo $(($(now) - start)) >>"$scratch/first"
         wait "$pid"
         echo $? >"$scratch/code"
-        expect 0 "keel train $config"
+        expect 0 "keel train $config" || break
         rm -rf "$run"
     done
-    report "keel train, first step done" 1000 <"$scratch/first"
+    [ "$(cat "$scratch/code")" != 0 ] || report "keel train, first step done" 1000 <"$scratch/first"
 fi
 exit $failed

@@ -32,8 +32,7 @@ mkdir -p "$out"
 out=$(cd "$out" && pwd)
 
 say "two rewards of your own: one in C, one in Swift"
-"$keel" plugin build "$samples/custom-reward-c/concise.c" -o "$samples/custom-reward-c/libconcise.so"
-"$keel" plugin build "$samples/custom-reward-swift/OnTopic.swift" -o "$samples/custom-reward-swift/libon_topic.so"
+"$samples/build-rewards.sh" "$keel"
 
 for method in sft dpo rloo; do
     say "$method: keel train samples/$method/config.json ($(clock))"
