@@ -139,7 +139,10 @@ final class Call: @unchecked Sendable {
         if let failure = failure.withLock({ $0 }) { throw error(failure) }
         guard status != 0 else { return }
         let words = CallStatus(rawValue: status)?.words ?? "unknown"
-        throw error(CallFailure(CallStatus(rawValue: status) ?? .internal, "returned the status \"\(words)\" without a text"))
+        throw error(
+            CallFailure(
+                CallStatus(rawValue: status) ?? .internal,
+                "returned the status \"\(words)\" without a text"))
     }
 
     /// The error as a user reads it: who, what, where.
@@ -151,7 +154,8 @@ final class Call: @unchecked Sendable {
             if component.phases.count > 1 { place += ", phase \(context.phase)" }
         }
         return KeelError(
-            "plugin", "\(instance.title): \(failure.text)", at: place, fix: failure.status == .missing ? instance.missingFix : nil,
+            "plugin", "\(instance.title): \(failure.text)", at: place,
+            fix: failure.status == .missing ? instance.missingFix : nil,
             code: stage == .create ? .config : .failed)
     }
 
@@ -181,7 +185,8 @@ final class Call: @unchecked Sendable {
     func random(row: Int, _ n: UInt64) -> UInt64 {
         let time = stage == .order ? UInt64(max(0, context.epoch)) : UInt64(max(0, context.step))
         return RandomStream(
-            seed: instance.seed, place: "plugin/\(instance.name)/\(context.phase)", time, batch.rowID(row)
+            seed: instance.seed, place: "plugin/\(instance.name)/\(context.phase)", time,
+            batch.rowID(row)
         ).bits(n)
     }
 
@@ -214,16 +219,20 @@ final class Call: @unchecked Sendable {
     func field(_ row: Int, _ pointer: String) throws(CallFailure) -> keel_str {
         try checkRow(row)
         guard pointer.isEmpty || pointer.hasPrefix("/") else {
-            throw CallFailure(.invalid, "\"\(pointer)\" is not a JSON pointer; write \"/\(pointer)\"")
+            throw CallFailure(
+                .invalid, "\"\(pointer)\" is not a JSON pointer; write \"/\(pointer)\"")
         }
-        guard row < batch.rowJSON.count, let value = batch.rowJSON[row].value(at: pointer), !value.isNull else {
+        guard row < batch.rowJSON.count, let value = batch.rowJSON[row].value(at: pointer),
+            !value.isNull
+        else {
             return keel_str(p: nil, n: 0)
         }
         if case .string(let text) = value { return memory.string(text.utf8) }
         return memory.string(value.text().utf8)
     }
 
-    func tokens(_ row: Int) throws(CallFailure) -> (UnsafePointer<Int32>, prompt: Int, total: Int)? {
+    func tokens(_ row: Int) throws(CallFailure) -> (UnsafePointer<Int32>, prompt: Int, total: Int)?
+    {
         try checkRow(row)
         guard row < batch.tokens.count else { return nil }
         let list = batch.tokens[row]
@@ -237,7 +246,9 @@ final class Call: @unchecked Sendable {
 
     /// Whether the component may ask for a column: it declared it, or what it follows from.
     private func isDeclared(_ name: String, _ declared: Set<String>) -> Bool {
-        if ColumnNames.isStructural(name) || given.contains(name) || declared.contains(name) { return true }
+        if ColumnNames.isStructural(name) || given.contains(name) || declared.contains(name) {
+            return true
+        }
         return ColumnNames.derivation(of: name).map { declared.contains($0.source) } ?? false
     }
 
@@ -245,7 +256,8 @@ final class Call: @unchecked Sendable {
         let declared = instance.readable(phase: context.phase)
         if isDeclared(name, declared) { return }
         let near = nearest(name, among: declared.sorted()).map { "; did you mean \"\($0)\"?" } ?? ""
-        throw CallFailure(.missing, "asked for the column \"\(name)\", which is not among its needs\(near)")
+        throw CallFailure(
+            .missing, "asked for the column \"\(name)\", which is not among its needs\(near)")
     }
 
     func hasColumn(_ name: String) -> Bool {
@@ -258,14 +270,17 @@ final class Call: @unchecked Sendable {
         try checkDeclared(name)
         guard let column = batch.column(name) else {
             throw CallFailure(
-                .missing, "the column \"\(name)\" is not there; the batch has \(batch.names.joined(separator: ", "))")
+                .missing,
+                "the column \"\(name)\" is not there; the batch has \(batch.names.joined(separator: ", "))"
+            )
         }
         return column
     }
 
     func array(_ name: String) throws(CallFailure) -> keel_array {
         guard stage != .loss else {
-            throw CallFailure(.state, "`column` cannot be used in `loss`: take the tensor with `input`")
+            throw CallFailure(
+                .state, "`column` cannot be used in `loss`: take the tensor with `input`")
         }
         if let known = arrays[name] { return known }
         let array = memory.array(try find(name))
@@ -278,11 +293,13 @@ final class Call: @unchecked Sendable {
         let gives = instance.component.gives
         guard gives.contains(name) else {
             let near = nearest(name, among: gives).map { "; did you mean \"\($0)\"?" } ?? ""
-            throw CallFailure(.invalid, "puts the column \"\(name)\", which is not among what it gives\(near)")
+            throw CallFailure(
+                .invalid, "puts the column \"\(name)\", which is not among what it gives\(near)")
         }
         let column = try Column(array, name: name)
         guard column.shape.first == batch.rows else {
-            throw CallFailure(.invalid, "puts \(column.described(name)) for a batch of \(batch.rows) rows")
+            throw CallFailure(
+                .invalid, "puts \(column.described(name)) for a batch of \(batch.rows) rows")
         }
         batch.columns[name] = column
         arrays[name] = nil
@@ -294,7 +311,9 @@ extension Column {
     /// A copy of a plugin's array.
     init(_ array: keel_array, name: String) throws(CallFailure) {
         guard array.ndim >= 0, array.ndim <= 8, array.device_type == 1, array.lanes <= 1 else {
-            throw CallFailure(.invalid, "array \"\(name)\": \(array.ndim) dimensions on device type \(array.device_type)")
+            throw CallFailure(
+                .invalid,
+                "array \"\(name)\": \(array.ndim) dimensions on device type \(array.device_type)")
         }
         var shape: [Int] = []
         var strides: [Int] = []
@@ -320,7 +339,8 @@ extension Column {
         let offsets = strides.isEmpty ? nil : Column.offsets(shape, strides)
         func read<T: BitwiseCopyable>(_: T.Type) -> [T] {
             (0..<count).map {
-                start.loadUnaligned(fromByteOffset: (offsets?[$0] ?? $0) * MemoryLayout<T>.size, as: T.self)
+                start.loadUnaligned(
+                    fromByteOffset: (offsets?[$0] ?? $0) * MemoryLayout<T>.size, as: T.self)
             }
         }
         switch (array.code, array.bits) {
@@ -337,7 +357,9 @@ extension Column {
             }
         default:
             throw CallFailure(
-                .unsupported, "array \"\(name)\" holds type \(array.code) of \(array.bits) bits; f32, f64, i32 and i64 work")
+                .unsupported,
+                "array \"\(name)\" holds type \(array.code) of \(array.bits) bits; f32, f64, i32 and i64 work"
+            )
         }
     }
 

@@ -26,6 +26,11 @@ package enum HostTable {
         return UnsafePointer(table)
     }()
 
+    /// The table as memory, for the test that no function is missing.
+    static var bytes: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: pointer, count: MemoryLayout<keel_host>.size)
+    }
+
     private static func make() -> keel_host {
         var host = keel_host()
         host.size = UInt32(MemoryLayout<keel_host>.size)

@@ -28,7 +28,8 @@ package final class Instance: @unchecked Sendable {
     ///
     /// - Throws: `KeelError` (unavailable) when the file cannot be loaded, (config) when `create` refuses.
     package init(
-        _ component: Component, catalog: PluginCatalog, parameters: ParameterValues, name: String? = nil,
+        _ component: Component, catalog: PluginCatalog, parameters: ParameterValues,
+        name: String? = nil,
         seed: UInt64 = 0, context: CallContext = CallContext()
     ) throws {
         let loaded = try catalog.load(component)
@@ -61,7 +62,8 @@ package final class Instance: @unchecked Sendable {
 
     /// `reward "polite" (length)`, for messages.
     package var title: String {
-        name == component.name ? component.title : "\(component.kind.words) \"\(name)\" (\(component.name))"
+        name == component.name
+            ? component.title : "\(component.kind.words) \"\(name)\" (\(component.name))"
     }
 
     var missingFix: String? {
@@ -121,7 +123,8 @@ package final class Instance: @unchecked Sendable {
     package func load(_ state: State, context: CallContext = CallContext()) throws {
         guard let load = raw.load else {
             throw KeelError(
-                "plugin", "\(title) has no state, but the checkpoint holds one of \(state.bytes.count) bytes",
+                "plugin",
+                "\(title) has no state, but the checkpoint holds one of \(state.bytes.count) bytes",
                 at: component.path, fix: "use the plugin that wrote the checkpoint", code: .config)
         }
         let call = Call(self, .load, batch: ColumnBatch(rows: 0), context: context)

@@ -8,18 +8,25 @@ struct LibraryTests {
     private func refusal(_ path: String) -> String { message { _ = try Library.open(path) } }
 
     @Test func whatIsNoPluginIsRefusedWithItsReason() throws {
-        #expect(refusal("/nowhere/lib.so").hasPrefix("error[plugin]: no such plugin file\n  at:  /nowhere/lib.so"))
+        #expect(
+            refusal("/nowhere/lib.so").hasPrefix(
+                "error[plugin]: no such plugin file\n  at:  /nowhere/lib.so"))
         #expect(refusal(Zoo.folder).contains("is not a regular file"))
         let text = "\(Zoo.folder)/text.so"
-        try String(repeating: "not a library ", count: 20).write(toFile: text, atomically: true, encoding: .utf8)
+        try String(repeating: "not a library ", count: 20).write(
+            toFile: text, atomically: true, encoding: .utf8)
         #expect(refusal(text).contains("text.so is not a shared library (no ELF header)"))
         let empty = "\(Zoo.folder)/empty.so"
         try Data().write(to: URL(fileURLWithPath: empty))
         #expect(refusal(empty).contains("no ELF header"))
         let plain = try Zoo.build("plain", "int answer(void) { return 42; }")
-        #expect(refusal(plain).contains("plain.so is not a Keel plugin: it does not export keel_plugin_v1"))
+        #expect(
+            refusal(plain).contains(
+                "plain.so is not a Keel plugin: it does not export keel_plugin_v1"))
         let undefined = try Zoo.build(
-            "undefined", "void nowhere_to_be_found(void); void *keel_plugin_v1(void) { nowhere_to_be_found(); return 0; }")
+            "undefined",
+            "void nowhere_to_be_found(void); void *keel_plugin_v1(void) { nowhere_to_be_found(); return 0; }"
+        )
         #expect(refusal(undefined).contains("nowhere_to_be_found"))
         let nothing = try Zoo.build("nothing", "void *keel_plugin_v1(void) { return 0; }")
         #expect(refusal(nothing).contains("returned nothing"))
@@ -40,13 +47,16 @@ struct LibraryTests {
         let stream = RandomStream(seed: 1, place: "elf")
         for round in 0..<300 {
             var bad = good
-            if round % 3 == 0 { bad = Array(bad.prefix(Int(stream.below(UInt64(good.count), UInt64(round))))) }
+            if round % 3 == 0 {
+                bad = Array(bad.prefix(Int(stream.below(UInt64(good.count), UInt64(round)))))
+            }
             for hit in 0..<4 where bad.count > 64 {
                 let number = UInt64(round * 8 + hit)
                 let fromEnd = min(bad.count, 2000)
                 let at =
                     round % 2 == 0
-                    ? 24 + Int(stream.below(40, number)) : bad.count - 1 - Int(stream.below(UInt64(fromEnd), number))
+                    ? 24 + Int(stream.below(40, number))
+                    : bad.count - 1 - Int(stream.below(UInt64(fromEnd), number))
                 bad[at] = UInt8(truncatingIfNeeded: stream.bits(UInt64(round * 8 + hit)))
             }
             let path = "\(Zoo.folder)/damaged.so"
@@ -97,10 +107,22 @@ struct LibraryTests {
         (".name = \"Upper\", .score = score", "is called \"Upper\""),
         (".name = \"r\"", "reward \"r\" has no `score` callback"),
         (".name = \"r\", .score = score, .save = save", "has only one of save and load"),
-        (".name = \"r\", .score = score, KEEL_PARAMS(KEEL_PARAM_F64(\"a\", 5, 0, 1, \"\"))", "the default 5.0 is not allowed"),
-        (".name = \"r\", .score = score, KEEL_PARAMS(KEEL_PARAM_F64(\"a\", 1, 0, 1, \"\"), KEEL_PARAM_BOOL(\"a\", 0, \"\"))", "declares the parameter \"a\" twice"),
-        (".name = \"r\", .score = score, KEEL_PARAMS(KEEL_PARAM_ENUM(\"a\", \"z\", \"\", \"x\", \"y\"))", "is not allowed by its own declaration"),
-        (".name = \"r\", .score = score, KEEL_PARAMS(KEEL_PARAM_LIST(\"a\", \"[1,\", 0, 0, \"\"))", "is not JSON"),
+        (
+            ".name = \"r\", .score = score, KEEL_PARAMS(KEEL_PARAM_F64(\"a\", 5, 0, 1, \"\"))",
+            "the default 5.0 is not allowed"
+        ),
+        (
+            ".name = \"r\", .score = score, KEEL_PARAMS(KEEL_PARAM_F64(\"a\", 1, 0, 1, \"\"), KEEL_PARAM_BOOL(\"a\", 0, \"\"))",
+            "declares the parameter \"a\" twice"
+        ),
+        (
+            ".name = \"r\", .score = score, KEEL_PARAMS(KEEL_PARAM_ENUM(\"a\", \"z\", \"\", \"x\", \"y\"))",
+            "is not allowed by its own declaration"
+        ),
+        (
+            ".name = \"r\", .score = score, KEEL_PARAMS(KEEL_PARAM_LIST(\"a\", \"[1,\", 0, 0, \"\"))",
+            "is not JSON"
+        ),
         (".name = \"r\", .score = score, .help = \"\\xff\\xfe\"", "help is not UTF-8"),
         (".name = \"r\", .score = score, .size = 3", "says that it is 3 bytes long"),
         (".name = \"r\", .score = score, .kind = 17", "is of kind 17"),

@@ -12,13 +12,16 @@ struct ObjectiveInstanceTests {
         let marks: [Double] = [1, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0]
         let others: [Double] = [1, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
         let all: [(String, [Double])] = [
-            ("chosen.logprobs", chosen ?? Zoo.numbers(20, "a")), ("rejected.logprobs", Zoo.numbers(20, "b")),
-            ("chosen.ref_logprobs", Zoo.numbers(20, "c")), ("rejected.ref_logprobs", Zoo.numbers(20, "d")),
+            ("chosen.logprobs", chosen ?? Zoo.numbers(20, "a")),
+            ("rejected.logprobs", Zoo.numbers(20, "b")),
+            ("chosen.ref_logprobs", Zoo.numbers(20, "c")),
+            ("rejected.ref_logprobs", Zoo.numbers(20, "d")),
             ("chosen.mask", marks), ("rejected.mask", others),
         ]
         var batch = ColumnBatch(rows: rows.count)
         for (name, cells) in all {
-            batch.columns[name] = Column(shape: [rows.count, 5], Array(cells[rows.lowerBound * 5..<rows.upperBound * 5]))
+            batch.columns[name] = Column(
+                shape: [rows.count, 5], Array(cells[rows.lowerBound * 5..<rows.upperBound * 5]))
         }
         return batch
     }
@@ -68,7 +71,8 @@ struct ObjectiveInstanceTests {
 
     @Test(arguments: reductions) func microBatchesSumToTheWhole(_ reduction: Reduction) throws {
         let objective = try Zoo.objective("zoo_dpo")
-        let whole = try objective.evaluate(pairs(), reduction: reduction, constant: 7, context: context)
+        let whole = try objective.evaluate(
+            pairs(), reduction: reduction, constant: 7, context: context)
         let parts = [0..<1, 1..<3, 3..<4].map { pairs(rows: $0) }
         var denominator = Denominator()
         for part in parts { denominator += Reduction.denominator(of: part) }
@@ -82,8 +86,10 @@ struct ObjectiveInstanceTests {
         }
         let tolerance = Tolerance(relative: 1e-13, absolute: 1e-15)
         expectClose([loss], [whole.loss], tolerance, "loss")
-        expectClose(cells, whole.gradients["rejected.logprobs"]?.values ?? [], tolerance, "gradient")
-        expectClose([metrics["margin"] ?? .nan], [whole.metrics["margin"] ?? 0], tolerance, "metric")
+        expectClose(
+            cells, whole.gradients["rejected.logprobs"]?.values ?? [], tolerance, "gradient")
+        expectClose(
+            [metrics["margin"] ?? .nan], [whole.metrics["margin"] ?? 0], tolerance, "metric")
     }
 
     // MARK: - Losses per token
@@ -118,7 +124,8 @@ struct ObjectiveInstanceTests {
         let prepared = try objective.prepare(&batch, context: context)
         #expect(prepared["prepared"] == 3)
         #expect(batch.columns["weight"] == Column([1, 1, 0]))
-        let result = try objective.evaluate(batch, reduction: reduction, constant: 4, context: context)
+        let result = try objective.evaluate(
+            batch, reduction: reduction, constant: 4, context: context)
         let tolerance = Tolerance(relative: 1e-15)
         expectClose([result.loss], [loss], tolerance, "loss")
         let slopes: [Double] = weights.map { -$0 } + [0, 0, 0]
@@ -165,7 +172,8 @@ struct ObjectiveInstanceTests {
         var batch = ColumnBatch(rows: 2)
         batch.columns["scores"] = Column([1, 3])
         #expect(try objective.evaluate(batch, context: context).loss == 5)
-        let part = try objective.evaluate(batch, denominator: Denominator(rows: 8, tokens: 0, groups: 0), context: context)
+        let part = try objective.evaluate(
+            batch, denominator: Denominator(rows: 8, tokens: 0, groups: 0), context: context)
         #expect(part.loss == 1.25)
         #expect(part.gradients["scores"] == Column([0.25, 0.75]))
     }
@@ -182,7 +190,8 @@ struct ObjectiveInstanceTests {
 
     @Test func singlePrecisionStaysNear() throws {
         let fine = try Zoo.objective("zoo_dpo").evaluate(pairs(), context: context)
-        let coarse = try Zoo.objective("zoo_dpo", precision: .f32).evaluate(pairs(), context: context)
+        let coarse = try Zoo.objective("zoo_dpo", precision: .f32).evaluate(
+            pairs(), context: context)
         expectClose([coarse.loss], [fine.loss], .f32Reduction(20), "loss")
         #expect(coarse.loss != fine.loss)
     }
@@ -190,9 +199,15 @@ struct ObjectiveInstanceTests {
     // MARK: - Misdeeds
 
     static let misdeeds: [(String, String)] = [
-        ("column", "asked for the column \"seq_logprops\", which is not among its needs; did you mean \"seq_logprobs\"?"),
+        (
+            "column",
+            "asked for the column \"seq_logprops\", which is not among its needs; did you mean \"seq_logprobs\"?"
+        ),
         ("undeclared", "asked for the column \"values\", which is not among its needs"),
-        ("param", "asked for the parameter \"betta\", which it does not declare; did you mean \"beta\"?"),
+        (
+            "param",
+            "asked for the parameter \"betta\", which it does not declare; did you mean \"beta\"?"
+        ),
         ("type", "parameter \"what\" is not a number, a switch or a choice"),
         ("made_up", "uses a tensor that was never made"),
         ("null", "uses a tensor that was never made (handle 0)"),
@@ -214,7 +229,9 @@ struct ObjectiveInstanceTests {
         return batch
     }
 
-    @Test(arguments: misdeeds) func misdeedsAreReportedByName(_ what: String, _ expected: String) throws {
+    @Test(arguments: misdeeds) func misdeedsAreReportedByName(
+        _ what: String, _ expected: String
+    ) throws {
         let objective = try Zoo.objective("zoo_bad", ["what": .string(what)])
         let text = message { _ = try objective.evaluate(three, context: CallContext(step: 12)) }
         #expect(text.contains(expected), "\(text)")
@@ -233,12 +250,18 @@ struct ObjectiveInstanceTests {
         var batch = pairs()
         batch.columns["chosen.ref_logprobs"] = nil
         let text = message { _ = try objective.evaluate(batch, context: context) }
-        #expect(text.contains("the column \"chosen.ref_seq_logprobs\" is not there; the batch has chosen.logprobs"), "\(text)")
+        #expect(
+            text.contains(
+                "the column \"chosen.ref_seq_logprobs\" is not there; the batch has chosen.logprobs"
+            ), "\(text)")
     }
 
     @Test func anUnknownPhaseIsRefused() throws {
         let objective = try Zoo.objective("zoo_dpo")
-        let text = message { _ = try objective.evaluate(pairs(), context: CallContext(phase: "polcy")) }
-        #expect(text.contains("has no phase \"polcy\"") && text.contains("did you mean \"policy\"?"))
+        let text = message {
+            _ = try objective.evaluate(pairs(), context: CallContext(phase: "polcy"))
+        }
+        #expect(
+            text.contains("has no phase \"polcy\"") && text.contains("did you mean \"policy\"?"))
     }
 }

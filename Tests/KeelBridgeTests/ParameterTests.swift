@@ -13,7 +13,10 @@ struct ParameterTests {
 
     static let mistakes: [(JSONObject, String)] = [
         (["betta": 1], "has no parameter \"betta\"\n  at:  here\n  fix: did you mean \"beta\"?"),
-        (["beta": 0], "parameter \"beta\" is 0, which is out of range\n  at:  here\n  fix: allowed: 1e-06 ... 100, default 0.1"),
+        (
+            ["beta": 0],
+            "parameter \"beta\" is 0, which is out of range\n  at:  here\n  fix: allowed: 1e-06 ... 100, default 0.1"
+        ),
         (["beta": "much"], "parameter \"beta\" must be a number, not a string"),
         (["beta": true], "parameter \"beta\" must be a number, not true or false"),
     ]

@@ -10,7 +10,9 @@ struct PluginCatalogTests {
         let path = "\(Zoo.folder)/\(name)"
         try? FileManager.default.removeItem(atPath: path)
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-        for (file, source) in files { try FileManager.default.copyItem(atPath: source, toPath: "\(path)/\(file)") }
+        for (file, source) in files {
+            try FileManager.default.copyItem(atPath: source, toPath: "\(path)/\(file)")
+        }
         return path
     }
 
@@ -33,14 +35,19 @@ struct PluginCatalogTests {
         #expect(try catalog.find("\(folder)/libzoo.so", kind: .dataSampler).name == "zoo_shuffle")
         #expect(try catalog.find("\(folder)/libzoo.so#zoo_bad", kind: .objective).name == "zoo_bad")
         #expect(
-            message { _ = try catalog.find("zoo_dpp", kind: .objective) }.contains("did you mean \"zoo_dpo\"?"))
+            message { _ = try catalog.find("zoo_dpp", kind: .objective) }.contains(
+                "did you mean \"zoo_dpo\"?"))
         let wrongKind = message { _ = try catalog.find("zoo_count", kind: .objective) }
         #expect(wrongKind.contains("\"zoo_count\" is a reward"))
         #expect(
-            message { _ = try catalog.find("\(folder)/libzoo.so", kind: .objective) }.contains("holds several objectives"))
+            message { _ = try catalog.find("\(folder)/libzoo.so", kind: .objective) }.contains(
+                "holds several objectives"))
         #expect(
-            message { _ = try catalog.find("\(folder)/libzoo.so#zoo_dop", kind: nil) }.contains("did you mean \"zoo_dpo\"?"))
-        let error = #expect(throws: KeelError.self) { try catalog.find("nothing_like_it", kind: .reward) }
+            message { _ = try catalog.find("\(folder)/libzoo.so#zoo_dop", kind: nil) }.contains(
+                "did you mean \"zoo_dpo\"?"))
+        let error = #expect(throws: KeelError.self) {
+            try catalog.find("nothing_like_it", kind: .reward)
+        }
         #expect(error?.code == .unavailable)
     }
 
@@ -53,23 +60,34 @@ struct PluginCatalogTests {
         #expect(text.contains("several plugins are called \"polite\"") && text.contains("libb.so"))
         #expect(try catalog.find("\(folder)/libb.so", kind: .reward).help == "two")
         let same = try self.folder("same", ["liba.so": first, "libc.so": first])
-        #expect(try PluginCatalog(searchPaths: [same], cacheFolder: same).find("polite", kind: .reward).help == "one")
+        #expect(
+            try PluginCatalog(searchPaths: [same], cacheFolder: same).find("polite", kind: .reward)
+                .help == "one")
     }
 
     @Test func aSecondLookLoadsNothing() throws {
         let folder = try folder("cached", ["liba.so": try reward("polite3", help: "as described")])
-        #expect(PluginCatalog(searchPaths: [folder], cacheFolder: folder).list().components.map(\.help) == ["as described"])
+        #expect(
+            PluginCatalog(searchPaths: [folder], cacheFolder: folder).list().components.map(\.help)
+                == ["as described"])
         let cache = "\(folder)/plugins.json"
         let text = try String(contentsOfFile: cache, encoding: .utf8)
-        try text.replacingOccurrences(of: "as described", with: "as remembered").write(toFile: cache, atomically: true, encoding: .utf8)
-        #expect(PluginCatalog(searchPaths: [folder], cacheFolder: folder).list().components.map(\.help) == ["as remembered"])
+        try text.replacingOccurrences(of: "as described", with: "as remembered").write(
+            toFile: cache, atomically: true, encoding: .utf8)
+        #expect(
+            PluginCatalog(searchPaths: [folder], cacheFolder: folder).list().components.map(\.help)
+                == ["as remembered"])
         // A file whose size or time differs from what was noted is read again.
-        let aged = try String(contentsOfFile: cache, encoding: .utf8).replacingOccurrences(of: "\"stamp\":\"", with: "\"stamp\":\"1")
+        let aged = try String(contentsOfFile: cache, encoding: .utf8).replacingOccurrences(
+            of: "\"stamp\":\"", with: "\"stamp\":\"1")
         try aged.write(toFile: cache, atomically: true, encoding: .utf8)
-        #expect(PluginCatalog(searchPaths: [folder], cacheFolder: folder).list().components.map(\.help) == ["as described"])
+        #expect(
+            PluginCatalog(searchPaths: [folder], cacheFolder: folder).list().components.map(\.help)
+                == ["as described"])
         // A damaged cache is no error.
         try "{".write(toFile: cache, atomically: true, encoding: .utf8)
-        #expect(PluginCatalog(searchPaths: [folder], cacheFolder: folder).list().components.count == 1)
+        #expect(
+            PluginCatalog(searchPaths: [folder], cacheFolder: folder).list().components.count == 1)
     }
 
     @Test func brokenFilesAreListedApart() throws {
@@ -77,7 +95,9 @@ struct PluginCatalogTests {
         try "text".write(toFile: "\(folder)/libmine.so", atomically: true, encoding: .utf8)
         let catalog = PluginCatalog(searchPaths: [folder], cacheFolder: folder)
         #expect(catalog.list().broken.map { Files.name($0.path) } == ["libmine.so"])
-        #expect(message { _ = try catalog.find("mine", kind: .reward) }.contains("libmine.so is not a shared library"))
+        #expect(
+            message { _ = try catalog.find("mine", kind: .reward) }.contains(
+                "libmine.so is not a shared library"))
     }
 
     @Test func descriptionsSurviveTheCache() throws {

@@ -6,11 +6,15 @@ import Testing
 struct RewardRunnerTests {
     private func reward(_ params: JSONObject = [:]) throws -> InProcessReward {
         let component = try Zoo.component("zoo_count")
-        return try InProcessReward(component, catalog: Zoo.catalog, parameters: try component.validate(params: params), name: "counter")
+        return try InProcessReward(
+            component, catalog: Zoo.catalog, parameters: try component.validate(params: params),
+            name: "counter")
     }
 
     private func row(_ id: UInt64, _ response: String, _ row: JSON = [:]) -> RewardRow {
-        RewardRow(id: id, prompt: Array("p".utf8), response: Array(response.utf8), tokens: [1, 2], row: row)
+        RewardRow(
+            id: id, prompt: Array("p".utf8), response: Array(response.utf8), tokens: [1, 2],
+            row: row)
     }
 
     @Test func scoresComeInOrderAndNaNMeansNotApplicable() throws {
@@ -34,9 +38,13 @@ struct RewardRunnerTests {
     @Test func failuresNameTheReward() throws {
         let reward = try reward()
         try reward.submit([row(41, "infinite")], context: CallContext())
-        #expect(message { _ = try reward.collect() }.contains("reward \"counter\" (zoo_count) gave inf to row 41"))
+        #expect(
+            message { _ = try reward.collect() }.contains(
+                "reward \"counter\" (zoo_count) gave inf to row 41"))
         try reward.submit([row(1, "fail")], context: CallContext())
-        #expect(message { _ = try reward.collect() }.contains("returned the status \"unsupported\" without a text"))
+        #expect(
+            message { _ = try reward.collect() }.contains(
+                "returned the status \"unsupported\" without a text"))
         let text = message { _ = try self.reward(["refuse": true]) }
         #expect(text.contains("refuse is on") && text.contains(", create"))
     }
@@ -54,7 +62,9 @@ struct RewardRunnerTests {
         try second.submit([row(1, "a")], context: CallContext())
         _ = try second.collect()
         #expect(second.takeMetrics()["counter/calls"] == 4)
-        #expect(message { try second.load(Instance.State(version: 2, bytes: state.bytes)) }.contains("not a state of mine"))
+        #expect(
+            message { try second.load(Instance.State(version: 2, bytes: state.bytes)) }.contains(
+                "not a state of mine"))
     }
 }
 
@@ -62,14 +72,20 @@ struct TokenSamplerInstanceTests {
     private func sampler(_ misdeed: Int64 = 0) throws -> TokenSamplerInstance {
         let component = try Zoo.component("zoo_once")
         return try TokenSamplerInstance(
-            component, catalog: Zoo.catalog, parameters: try component.validate(params: ["misdeed": .int(misdeed)]))
+            component, catalog: Zoo.catalog,
+            parameters: try component.validate(params: ["misdeed": .int(misdeed)]))
     }
 
-    private func sample(_ sampler: TokenSamplerInstance, _ states: inout [[UInt8]]) throws -> ([Int32], [Float]) {
+    private func sample(
+        _ sampler: TokenSamplerInstance, _ states: inout [[UInt8]]
+    ) throws -> ([Int32], [Float]) {
         var logits: [Float] = [1, 2, 3, 3, 2, 1]
-        let sequences = (0..<2).map { TokenSamplerInstance.Sequence(id: $0, tokens: [7, 8], promptLength: 1) }
+        let sequences = (0..<2).map {
+            TokenSamplerInstance.Sequence(id: $0, tokens: [7, 8], promptLength: 1)
+        }
         let tokens = try sampler.sample(
-            logits: &logits, vocabulary: 3, sequences: sequences, states: &states, context: CallContext())
+            logits: &logits, vocabulary: 3, sequences: sequences, states: &states,
+            context: CallContext())
         return (tokens, logits)
     }
 
@@ -85,7 +101,9 @@ struct TokenSamplerInstanceTests {
         #expect(try sample(sampler, &states).0 == [2, 0])
     }
 
-    @Test(arguments: [(1, "chose token 3 of 3"), (2, "excluded every token"), (3, "which is excluded")])
+    @Test(arguments: [
+        (1, "chose token 3 of 3"), (2, "excluded every token"), (3, "which is excluded"),
+    ])
     func impossibleChoicesAreRefused(_ misdeed: Int, _ expected: String) throws {
         let sampler = try sampler(Int64(misdeed))
         var states = [[UInt8]](repeating: [UInt8](repeating: 0, count: 16), count: 2)
@@ -98,7 +116,8 @@ struct DataSamplerInstanceTests {
     private func sampler(seed: UInt64 = 0, outside: Bool = false) throws -> DataSamplerInstance {
         let component = try Zoo.component("zoo_shuffle")
         return try DataSamplerInstance(
-            component, catalog: Zoo.catalog, parameters: try component.validate(params: ["outside": .bool(outside)]), seed: seed)
+            component, catalog: Zoo.catalog,
+            parameters: try component.validate(params: ["outside": .bool(outside)]), seed: seed)
     }
 
     @Test func anOrderIsAPureFunctionOfSeedAndEpoch() throws {
@@ -113,6 +132,8 @@ struct DataSamplerInstanceTests {
 
     @Test func aRowThatDoesNotExistIsRefused() throws {
         let sampler = try sampler(outside: true)
-        #expect(message { _ = try sampler.order(epoch: 4, count: 9) }.contains("put row 9 at place 0 of epoch 4; there are 9 rows"))
+        #expect(
+            message { _ = try sampler.order(epoch: 4, count: 9) }.contains(
+                "put row 9 at place 0 of epoch 4; there are 9 rows"))
     }
 }

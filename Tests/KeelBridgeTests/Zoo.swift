@@ -6,16 +6,21 @@ import Testing
 
 /// Plugins compiled for the tests by the system's C compiler.
 enum Zoo {
-    static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .deletingLastPathComponent()
         .deletingLastPathComponent()
     static let folder: String = {
-        let path = FileManager.default.temporaryDirectory.appendingPathComponent("keel-bridge-\(getpid())").path
+        let path = FileManager.default.temporaryDirectory.appendingPathComponent(
+            "keel-bridge-\(getpid())"
+        ).path
         try? FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
         return path
     }()
 
     /// The plugin of `Fixtures/plugins/zoo.c`.
-    static let path = Result { try compile(root.appendingPathComponent("Tests/Fixtures/plugins/zoo.c").path, "zoo") }
+    static let path = Result {
+        try compile(root.appendingPathComponent("Tests/Fixtures/plugins/zoo.c").path, "zoo")
+    }
     static let catalog = PluginCatalog(searchPaths: [], cacheFolder: folder)
     static let device = Device.cpu(threads: 1)
 
@@ -29,7 +34,8 @@ enum Zoo {
     static func compile(_ source: String, _ name: String) throws -> String {
         let output = "\(folder)/\(name).so"
         let status = try Subprocess.run([
-            "cc", "-std=c11", "-O1", "-fPIC", "-shared", "-I", root.appendingPathComponent("SDK/C/include").path, source,
+            "cc", "-std=c11", "-O1", "-fPIC", "-shared", "-I",
+            root.appendingPathComponent("SDK/C/include").path, source,
             "-o", output,
         ])
         try #require(status == 0, "cc refused \(name)")
@@ -45,7 +51,8 @@ enum Zoo {
     ) throws -> ObjectiveInstance {
         let component = try component(name)
         return try ObjectiveInstance(
-            component, catalog: catalog, parameters: try component.validate(params: params), device: device,
+            component, catalog: catalog, parameters: try component.validate(params: params),
+            device: device,
             precision: precision)
     }
 

@@ -1,0 +1,102 @@
+import KeelBridge
+import KeelCore
+import KeelTestSupport
+import Testing
+
+@testable import KeelHost
+
+struct PluginCommandsTests {
+    /// A reward in C that counts bytes; an empty response gets no score.
+    private static let bytes = """
+        #include "keel.h"
+        static keel_status score(void *self, keel_call *c, size_t n, float *out) {
+            (void)self;
+            for (size_t i = 0; i < n; i++) {
+                keel_str text = keel_text(c, "response", i);
+                if (text.n > 0) out[i] = (float)(keel_num(c, "scale") * (double)text.n);
+            }
+            return KEEL_OK;
+        }
+        static const keel_component bytes = KEEL_REWARD(.name = "bytes", .help = "counts bytes",
+            KEEL_PARAMS(KEEL_PARAM_F64("scale", 1, 0, 10, "times this")), .score = score);
+        KEEL_PLUGIN("org.example.bytes", "0.1.0", &bytes)
+        """
+
+    private func built(_ folder: TemporaryFolder) throws -> (path: String, catalog: PluginCatalog) {
+        let source = try folder.write("bytes.c", PluginCommandsTests.bytes)
+        let catalog = PluginCatalog(searchPaths: [], cacheFolder: folder.path)
+        let build = PluginBuild(source: source, output: folder.path("libbytes.so"))
+        return (try build.run(catalog: catalog).path, catalog)
+    }
+
+    @Test func aSourceFileBecomesAPlugin() throws {
+        let folder = try TemporaryFolder()
+        let (path, catalog) = try built(folder)
+        let component = try catalog.find(path, kind: .reward)
+        #expect(component.name == "bytes")
+        let info = PluginReport.info(component)
+        #expect(info.contains("scale  number  1.0  0 ... 10  times this"))
+        #expect(
+            info.hasSuffix(
+                "\"rewards\": [{\"plugin\":\"\(path)\", \"name\":\"bytes\", \"weight\":1.0, \"params\":{\"scale\":1.0}}]"
+            ))
+    }
+
+    @Test func aFailedBuildLeavesNothing() throws {
+        let folder = try TemporaryFolder()
+        let source = try folder.write("broken.c", "int x")
+        let build = PluginBuild(source: source, output: folder.path("libbroken.so"))
+        let error = #expect(throws: KeelError.self) {
+            try build.run(catalog: PluginCatalog(searchPaths: [], cacheFolder: folder.path))
+        }
+        #expect(error?.what == "broken.c does not compile: the compiler ended with status 1")
+        #expect(try Files.list(folder.path) == ["broken.c"])
+    }
+
+    @Test func pairsAreJudgedByTheirLabels() throws {
+        let folder = try TemporaryFolder()
+        let (path, catalog) = try built(folder)
+        let data = try folder.write(
+            "pairs.jsonl",
+            """
+            {"prompt": "a", "chosen": "long answer", "rejected": "short"}
+            {"prompt": "b", "chosen": "ab", "rejected": "abc"}
+            {"prompt": "c", "chosen": "xyz", "rejected": "abc"}
+            """)
+        let report = try RewardTry(plugin: path, data: data, params: ["scale": 2], catalog: catalog)
+        #expect(report.json["chosen_scores"] == [22.0, 4.0, 6.0])
+        #expect(report.json["agreement"]?["chosen_higher"] == 1)
+        #expect(report.json["agreement"]?["equal"] == 1)
+        #expect(report.json["agreement"]?["rate"]?.double == 1.0 / 3)
+        #expect(report.warnings.isEmpty)
+        #expect(report.text.contains("agrees with the label on 33.33% of pairs"))
+    }
+
+    @Test func constantScoresAreWarnedOf() throws {
+        let folder = try TemporaryFolder()
+        let (path, catalog) = try built(folder)
+        let data = try folder.write(
+            "rows.jsonl",
+            """
+            {"prompt": "a", "completion": "one"}
+            {"prompt": "b", "completion": "two"}
+            """)
+        let report = try RewardTry(plugin: path, data: data, params: [:], catalog: catalog)
+        #expect(report.json["scores"] == [3.0, 3.0])
+        #expect(report.warnings == ["every score is 3: a constant reward teaches nothing"])
+    }
+
+    @Test func evalAnswersRewards() throws {
+        let folder = try TemporaryFolder()
+        let (path, catalog) = try built(folder)
+        let eval = try PluginEval(plugin: path, options: PluginEval.Options(), catalog: catalog)
+        let answer = try eval.answer([
+            "params": ["scale": 0.1], "text": ["response": ["abc", "", nil]],
+        ])
+        #expect(answer["scores"]?.text() == "[0.3, \"nan\", \"nan\"]")
+        #expect(throws: KeelError.self) {
+            try eval.answer(["rows": 2, "text": ["response": ["x"]]])
+        }
+        #expect(throws: KeelError.self) { try eval.answer(["columns": [:]]) }
+    }
+}
