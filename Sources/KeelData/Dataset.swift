@@ -41,8 +41,8 @@ package final class Dataset: Sendable {
     /// Reads and checks a JSONL file.
     ///
     /// Rows of another kind than wanted are converted when that loses nothing that is trained:
-    /// pairs
-    /// become prompts with the chosen answer, rows with an answer become prompts. The notes say so.
+    /// pairs become prompts with the chosen answer, rows with an answer become prompts. The notes
+    /// say so.
     ///
     /// - Parameters:
     ///   - wanted: `.text` also takes prompts with an answer, and keeps them as such.

@@ -1,9 +1,8 @@
 /// Rows laid end to end without padding, each prompt once.
 ///
 /// The completions of a row are branches: they see their prompt and themselves, never each other,
-/// so
-/// the result is the same as for separate sequences. The last token of a branch is a target only;
-/// nothing depends on its own state, which is therefore not computed.
+/// so the result is the same as for separate sequences. The last token of a branch is a target
+/// only; nothing depends on its own state, which is therefore not computed.
 ///
 ///     row 0:  [ prompt ][ chosen 0..<n-1 ][ rejected 0..<m-1 ]   row 1: ...
 package struct Packing: Sendable, Equatable {

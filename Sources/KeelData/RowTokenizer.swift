@@ -4,9 +4,8 @@ import KeelText
 /// Turns the texts of a row into tokens, as TRL does.
 ///
 /// The prompt alone and the prompt with each answer (and EOS) are encoded as whole texts; what all
-/// of
-/// them begin with is the prompt, what follows is the answer. A token that reaches over the end of
-/// the prompt so belongs to the answer, and nothing is trained twice.
+/// of them begin with is the prompt, what follows is the answer. A token that reaches over the end
+/// of the prompt so belongs to the answer, and nothing is trained twice.
 struct RowTokenizer: Sendable {
     let tokenizer: Tokenizer
     let limits: LengthLimits

@@ -33,8 +33,7 @@ package final class Tokenizer: Sendable {
     /// `special_tokens_map.json`.
     ///
     /// - Throws: `KeelError`: noInput without tokenizer.json, badData when a file is broken or
-    ///   names a
-    ///   type of component that is not known.
+    ///   names a type of component that is not known.
     package static func load(directory: String) throws -> Tokenizer {
         let path = Files.join(directory, "tokenizer.json")
         guard Files.exists(path) else {
