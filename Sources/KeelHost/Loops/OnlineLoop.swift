@@ -68,10 +68,12 @@ final class OnlineLoop: TrainingLoop {
         }
         guard let rollout else { preconditionFailure("no rollout at step \(step)") }
 
-        // The rows of this step: pass after pass over the rollout, in order.
+        // The rows of this step: pass after pass over the rollout, in order. The last rollout of an epoch
+        // may be short; its rows are spread over as many steps.
         let perPass = stepsPerRollout / config.train.numIterations
-        let start = (step % stepsPerRollout) % perPass * rowsPerStep
-        let range = start..<min(start + rowsPerStep, rollout.rows.count)
+        let part = step % stepsPerRollout % perPass
+        let start = min(part * rollout.rows.count / perPass, rollout.rows.count - 1)
+        let range = start..<max(start + 1, (part + 1) * rollout.rows.count / perPass)
         let outcome = try update.run(
             rows: Array(rollout.rows[range]), columns: rollout.columns.slice(range),
             learningRate: learningRate, context: context)
@@ -137,7 +139,7 @@ final class OnlineLoop: TrainingLoop {
         if let rollout, rollout.number == nextStep / stepsPerRollout {
             state["rollout"] = [
                 "number": JSON(rollout.number), "rows": .array(rollout.rows.map(\.json)),
-                "columns": rollout.columns.columnsJSON,
+                "columns": rollout.columns.columnsJSON, "samples": .array(lastSamples.map { .object($0) }),
             ]
         }
         return .object(state)
@@ -152,7 +154,10 @@ final class OnlineLoop: TrainingLoop {
         let raw = Dictionary(prompts.map { ($0.row, $0.json) }, uniquingKeysWith: { first, _ in first })
         columns.rowJSON = rows.map { raw[$0.index] ?? .null }
         columns.rowIDs = rows.map { UInt64($0.index) }
+        columns.tokens = rows.map { $0.prompt + ($0.completions.first ?? []) }
+        columns.promptLengths = rows.map(\.prompt.count)
         rollout = (number, rows, columns)
+        lastSamples = (stored["samples"]?.array ?? []).compactMap(\.object)
     }
 
     func flushCaches() {}

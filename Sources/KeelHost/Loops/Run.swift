@@ -18,6 +18,8 @@ package final class Run {
     private var lossSum = 0.0
     private let started = Clock.now()
     private var startStep = 0
+    /// The step of the newest checkpoint that this process wrote or began with.
+    private var savedStep: Int?
 
     /// Opens the output folder; nothing but a new or resumed run may be in it.
     init(
@@ -124,12 +126,15 @@ package final class Run {
         let steps = Double(max(1, step - startStep))
         let rows = steps * Double(config.train.rowsPerStep)
         try save()
-        try log.log(
-            step: step, epoch: setup.loop.epoch(after: step),
-            values: [
-                "train_runtime": seconds, "train_samples_per_second": rows / seconds,
-                "train_steps_per_second": steps / seconds, "train_loss": lossSum / Double(max(1, step)),
-            ])
+        // A run that had ended already, or was killed while it ended, has this line.
+        if log.history.last?["train_runtime"] == nil {
+            try log.log(
+                step: step, epoch: setup.loop.epoch(after: step),
+                values: [
+                    "train_runtime": seconds, "train_samples_per_second": rows / seconds,
+                    "train_steps_per_second": steps / seconds, "train_loss": lossSum / Double(max(1, step)),
+                ])
+        }
         try setup.model.save(to: config.outputDir)
         try writeTrainerState(config.outputDir)
         try log.close()
@@ -140,6 +145,7 @@ package final class Run {
     // MARK: - Checkpoints
 
     private func save() throws {
+        guard savedStep != step else { return }
         try log.sync()
         try sampleLog.sync()
         setup.loop.flushCaches()
@@ -154,6 +160,7 @@ package final class Run {
             try setup.optimizer.save(to: Files.join(folder, "optimizer.safetensors"))
             try writeTrainerState(folder)
         }
+        savedStep = step
         try store.prune(keeping: config.train.saveTotalLimit)
         progress.note("checkpoint-\(step) written")
     }
@@ -161,6 +168,7 @@ package final class Run {
     private func restore(_ checkpoint: Checkpoint) throws {
         let state = checkpoint.state
         step = checkpoint.step
+        if checkpoint.folder == store.path(step: step) { savedStep = step }
         tokens = state["num_tokens"]?.int ?? 0
         lossSum = state["loss_sum"]?.double ?? 0
         window = StepMetrics(json: state["window"])

@@ -16,6 +16,11 @@ package enum Signals {
         handle(SIGINT) { Signals.stop($0) }
         handle(SIGTERM) { Signals.stop($0) }
         handle(SIGUSR1) { _ in saveFlag.store(true, ordering: .relaxed) }
+        // Whoever started this process may have blocked them, and a child inherits that.
+        var handled = sigset_t()
+        sigemptyset(&handled)
+        for number in [SIGINT, SIGTERM, SIGUSR1] { sigaddset(&handled, number) }
+        pthread_sigmask(SIG_UNBLOCK, &handled, nil)
         // A closed pipe and a limit on file sizes become errors of the write that meets them.
         signal(SIGPIPE, SIG_IGN)
         signal(SIGXFSZ, SIG_IGN)
