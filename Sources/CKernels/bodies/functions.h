@@ -1,7 +1,8 @@
 /* Elementary functions on vectors.
  *
  * f32: e^x and e^x - 1 by x = n ln 2 + r, |r| <= ln(2)/2, and the Taylor series of e^r to r^7 (rest below
- * 6e-9, a tenth of half an ulp); measured against libm over all exponents: exp 1 ulp, tanh 3 ulp.
+ * 6e-9, a tenth of half an ulp); measured against libm over all exponents with normal results: exp
+ * 1.02 ulp, tanh 2.21 ulp.
  * f64: libm, lane by lane (gradient checks only). */
 #if CK_TYPE == 1
 #define LANEWISE(name, f)                                                                          \
