@@ -51,16 +51,18 @@ say "before and after"
 awk -v methods="sft dpo rloo" -v out="$out" -f "$samples/demo/table.awk"
 rm -f "$out"/*.values
 
-say "one question, four answers"
-question='{"prompt": "Question: Where do lions live?\nAnswer:"}'
-printf '%s\n' "$question" > "$out/question.jsonl"
+say "a few held-out questions, answered by each model"
+grep -E 'place for a ruler|for a sail|special about pigs|keep a cutting board' "$prompts" > "$out/questions.jsonl"
 for name in start sft dpo rloo; do
     folder=$out/$name
     [ $name = start ] && folder=$model
-    printf '%-6s' "$name"
-    "$keel" generate --model "$folder" --prompts "$out/question.jsonl" --max-new-tokens 80 --seed 3 --json |
-        sed 's/.*"completion":[ ]*"\(.*\)",[ ]*"logprobs".*/\1/'
+    "$keel" generate --model "$folder" --prompts "$out/questions.jsonl" --max-new-tokens 80 --temperature 0.7 \
+        --seed 1 --json |
+        sed "s/.*\"completion\":[ ]*\"\(.*\)\",[ ]*\"logprobs\".*/  $name\t\1/" > "$out/$name.answers"
 done
+sed 's/.*"Question: \(.*\)\\nAnswer:".*/\1/' "$out/questions.jsonl" |
+    paste -d '\n' - "$out/start.answers" "$out/sft.answers" "$out/dpo.answers" "$out/rloo.answers"
+rm -f "$out"/*.answers
 
 say "the curves"
 for method in sft dpo rloo; do
