@@ -33,8 +33,8 @@ struct ConfigCommand: ParsableCommand {
             abstract: "Prints a config as a run would use it: defaults filled in, paths absolute.",
             discussion: """
                 EXAMPLES
-                  keel config show samples/dpo.json
-                  keel config show samples/dpo.json --set train.max_steps=10
+                  keel config show samples/dpo/config.json
+                  keel config show samples/dpo/config.json --set train.max_steps=10
                 """)
 
         @OptionGroup var source: RunOptions

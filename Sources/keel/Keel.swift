@@ -14,8 +14,8 @@ struct Keel: ParsableCommand {
             Results go to standard output, progress and errors to standard error.
 
             EXAMPLES
-              keel train samples/dpo.json
-              keel train samples/dpo.json --set train.learning_rate=1e-5 --resume auto
+              keel train samples/dpo/config.json
+              keel train samples/dpo/config.json --set train.learning_rate=1e-5 --resume auto
               keel generate --model runs/dpo --prompt "Once upon a time"
               keel plugin list
             """,

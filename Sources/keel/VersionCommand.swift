@@ -1,4 +1,5 @@
 import ArgumentParser
+import KeelBridge
 import KeelCore
 
 struct VersionCommand: KeelCommand {
@@ -14,6 +15,7 @@ struct VersionCommand: KeelCommand {
         let parts: JSONObject = [
             "version": .string(Build.version), "machine": .string(Build.machine),
             "swift": .string(Build.swiftVersion), "build": Build.isRelease ? "release" : "debug",
+            "contract": .string("1.\(HostTable.minor)"),
         ]
         if json {
             print(JSON.object(parts).text())
