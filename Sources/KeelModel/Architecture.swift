@@ -4,30 +4,34 @@ import KeelCore
 package struct Architecture: Sendable {
     /// The family's name.
     package var family: String
+    /// Rows of the embedding; ids are below it.
     package var vocabularySize: Int
+    /// Cells of a state.
     package var hiddenSize: Int
     /// `max_position_embeddings`: tokens of the longest sequence the model was made for.
     package var contextLength: Int
-    /// The input embedding, `[vocabulary, hidden]`.
+    /// One row per id: `[vocabulary, hidden]`.
     package var embedding: Weight
-    /// An id whose embedding starts at 0 and gets no gradient from being read (torch's
-    /// `padding_idx`).
+    /// An id whose embedding starts at 0 and gets no gradient from being read (torch's `padding_idx`).
     ///
     /// A tied head still trains it.
     package var paddingID: Int32?
     /// `[context, hidden]`, added to the embeddings; nil where positions are rotary.
     package var positions: Weight?
+    /// The layers, from the embedding up.
     package var blocks: [Block]
+    /// Applied to the states the head reads.
     package var finalNorm: Norm
     /// `[vocabulary, hidden]`; nil = the embedding is the head too.
     package var head: Weight?
-    /// Bounds the logits: `cap * tanh(logits / cap)`.
+    /// Logits become cap * tanh(logits / cap); nil = no cap.
     package var logitSoftcap: Float?
     /// What a file may leave out in front of every name: "transformer.".
     package var optionalPrefix: String
     /// Ends of names of tensors that are no parameters (masks, tables); they are not read.
     package var ignoredSuffixes: [String]
 
+    /// A decoder without padding id and soft caps; set those afterwards.
     package init(
         family: String, vocabularySize: Int, hiddenSize: Int, contextLength: Int, embedding: Weight,
         positions: Weight? = nil, blocks: [Block], finalNorm: Norm, head: Weight?,
@@ -56,5 +60,6 @@ package struct Architecture: Sendable {
     /// The head's tensor: its own, or the embedding.
     package var headWeight: Weight { head ?? embedding }
 
+    /// True when the embedding is the head too.
     package var isTied: Bool { head == nil }
 }

@@ -72,9 +72,13 @@ extension Model {
 
 /// A Hugging Face directory, opened and understood, no weights read yet.
 package struct ModelDirectory {
+    /// The folder.
     package let path: String
+    /// Its config.json.
     package let config: ModelConfig
+    /// What the config describes.
     package let architecture: Architecture
+    /// Its weight files, mapped.
     package let weights: WeightFiles
     /// Of generation_config.json first, then of config.json; each once.
     package let eosIDs: [Int32]

@@ -1,12 +1,13 @@
 import KeelCore
 import KeelTensor
 
-/// A causal language model: a decoder and its parameters.
-///
-/// It knows no objective.
+/// A causal language model: a decoder and its parameters; it knows no objective.
 package final class Model: @unchecked Sendable {
+    /// Its config.json, as it was read.
     package let config: ModelConfig
+    /// What computes.
     package let decoder: Decoder
+    /// Where it lives.
     package let device: Device
     /// The type activations and weights compute in: f32, bf16 or f64.
     package let dtype: DType
@@ -42,9 +43,13 @@ package final class Model: @unchecked Sendable {
         self.eosIDs = eosIDs
     }
 
+    /// The decoder as data.
     package var architecture: Architecture { decoder.architecture }
+    /// Ids are below it.
     package var vocabularySize: Int { architecture.vocabularySize }
+    /// Tokens of the longest sequence.
     package var contextLength: Int { architecture.contextLength }
+    /// Cells of all parameters.
     package var parameterCount: Int { parameters.reduce(0) { $0 + $1.count } }
 
     /// The parameter that a weight file calls so.
@@ -52,6 +57,7 @@ package final class Model: @unchecked Sendable {
         parameters.first { $0.name == name }
     }
 
+    /// Sets the gradients of all parameters to zero.
     package func zeroGradients() {
         for parameter in parameters { parameter.zeroGradient() }
     }

@@ -18,6 +18,7 @@ package struct ModelConfig: Sendable {
         self.init(object, path: path)
     }
 
+    /// A config that is no file: `path` is what errors name.
     package init(_ source: JSONObject, path: String) {
         self.source = source
         self.path = path
@@ -94,8 +95,10 @@ package struct ModelConfig: Sendable {
     /// Ids that end a text: `eos_token_id`, one or a list.
     package var eosIDs: [Int32] { ModelConfig.ids(self["eos_token_id"]) }
 
+    /// The id that begins a text.
     package var bosID: Int32? { ModelConfig.ids(self["bos_token_id"]).first }
 
+    /// The id that fills rows.
     package var padID: Int32? { ModelConfig.ids(self["pad_token_id"]).first }
 
     /// `dtype` (transformers 5) or `torch_dtype`.
@@ -170,6 +173,7 @@ package struct ModelConfig: Sendable {
 
     // MARK: Errors
 
+    /// The error for a key that is needed.
     package func missing(_ key: String) -> KeelError {
         KeelError(
             "model", "config.json has no \"\(key)\"", at: path,
@@ -177,10 +181,12 @@ package struct ModelConfig: Sendable {
             code: .badData)
     }
 
+    /// The error for a value that cannot be.
     package func bad(_ key: String, _ what: String) -> KeelError {
         KeelError("model", what, at: "\(path), key \(key)", code: .badData)
     }
 
+    /// The error for what this build cannot do.
     package func unsupported(_ key: String, _ what: String, known: String? = nil) -> KeelError {
         KeelError(
             "model", "\(what): not supported" + (known.map { "; \($0)" } ?? ""),

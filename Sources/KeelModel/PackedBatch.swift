@@ -3,7 +3,7 @@ import KeelTensor
 
 /// Sequences laid end to end without padding, and which of their tokens are scored.
 package struct PackedBatch: Sendable {
-    /// The tokens, `[rows]`.
+    /// All tokens, `[rows]`.
     package var ids: [Int32]
     /// `[rows]`: distance from the start of the token's own sequence.
     package var positions: [Int32]

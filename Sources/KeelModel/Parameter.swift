@@ -22,7 +22,9 @@ package final class Parameter: @unchecked Sendable {
         self.compute = compute == master.dtype ? master : master.cast(compute)
     }
 
+    /// As in the weight file.
     package var shape: [Int] { master.shape }
+    /// The number of cells.
     package var count: Int { master.count }
 
     /// The sum of gradients since `zeroGradient`: f32 (f64 under f64), zeros before the first.
@@ -33,6 +35,7 @@ package final class Parameter: @unchecked Sendable {
         return zeros
     }
 
+    /// Sets the gradient to zero.
     package func zeroGradient() { accumulator?.zero() }
 
     /// Overwrites the master copy; the computing copy follows.

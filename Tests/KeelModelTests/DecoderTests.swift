@@ -7,7 +7,9 @@ import Testing
 @Suite struct DecoderTests {
     static let families = ["llama", "gpt2"]
 
-    static let sequences: [[Int32]] = [[3, 1, 4, 1, 5, 9, 2], [6, 5, 3], [5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6]]
+    static let sequences: [[Int32]] = [
+        [3, 1, 4, 1, 5, 9, 2], [6, 5, 3], [5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6],
+    ]
 
     private func logprobs(_ model: Model, _ batch: PackedBatch) throws -> [Double] {
         try model.logprobs(batch, tape: Tape(recording: false)).logprobs.doubles()
@@ -17,7 +19,8 @@ import Testing
     @Test(arguments: families)
     func packedEqualsAlone(family: String) throws {
         let model = try tinyModel(family, dtype: .f64)
-        let packed = try logprobs(model, PackedBatch(sequences: DecoderTests.sequences, promptLengths: [1, 1, 1]))
+        let packed = try logprobs(
+            model, PackedBatch(sequences: DecoderTests.sequences, promptLengths: [1, 1, 1]))
         let alone = try DecoderTests.sequences.flatMap {
             try logprobs(model, PackedBatch(sequences: [$0], promptLengths: [1]))
         }
@@ -32,7 +35,8 @@ import Testing
         let separate = PackedBatch(
             sequences: sides.map { prompt + $0 }, promptLengths: sides.map { _ in prompt.count })
         let shared = PackedBatch(
-            ids: prompt + sides[0].dropLast() + sides[1].dropLast(), positions: [0, 1, 2, 3, 4, 5, 6, 4],
+            ids: prompt + sides[0].dropLast() + sides[1].dropLast(),
+            positions: [0, 1, 2, 3, 4, 5, 6, 4],
             spans: [(0..<4, [0..<4]), (4..<7, [0..<4, 4..<7]), (7..<8, [0..<4, 7..<8])],
             scored: [3, 4, 5, 6, 3, 7], targets: sides[0] + sides[1])
         var results: [([Double], [[Double]])] = []
@@ -53,8 +57,10 @@ import Testing
     @Test(arguments: families)
     func noTokenSeesTheFuture(family: String) throws {
         let model = try tinyModel(family)
-        let a = try logprobs(model, PackedBatch(sequences: [[3, 1, 4, 1, 5, 9]], promptLengths: [1]))
-        let b = try logprobs(model, PackedBatch(sequences: [[3, 1, 4, 1, 5, 2]], promptLengths: [1]))
+        let a = try logprobs(
+            model, PackedBatch(sequences: [[3, 1, 4, 1, 5, 9]], promptLengths: [1]))
+        let b = try logprobs(
+            model, PackedBatch(sequences: [[3, 1, 4, 1, 5, 2]], promptLengths: [1]))
         #expect(a[..<4] == b[..<4])
         #expect(a[4] != b[4])
     }
@@ -63,11 +69,14 @@ import Testing
     @Test(arguments: families)
     func gradientsOfAWholeDecoder(family: String) throws {
         let model = try tinyModel(family, dtype: .f64)
-        let batch = PackedBatch(sequences: [DecoderTests.sequences[0], DecoderTests.sequences[1]], promptLengths: [2, 1])
+        let batch = PackedBatch(
+            sequences: [DecoderTests.sequences[0], DecoderTests.sequences[1]],
+            promptLengths: [2, 1])
         let weights = Tensor(
             batch.targets.indices.map { 0.5 + 0.25 * Double($0) }, device: testDevice)
         func value() throws -> Double {
-            let scores = try model.logprobs(batch, tape: Tape(recording: false), temperature: 0.8, entropy: true)
+            let scores = try model.logprobs(
+                batch, tape: Tape(recording: false), temperature: 0.8, entropy: true)
             return zip(scores.logprobs.doubles(), weights.doubles()).reduce(0) { $0 + $1.0 * $1.1 }
                 + (scores.entropy?.doubles().reduce(0, +) ?? 0)
         }
@@ -95,13 +104,39 @@ import Testing
         }
     }
 
+    /// Decision 24: the number of threads does not reach the bits.
+    @Test(arguments: ["gpt2", "llama_bf16"], [DType.f32, .bf16])
+    func sameBitsForAnyNumberOfThreads(name: String, dtype: DType) throws {
+        let stream = RandomStream(seed: 1, place: "threads")
+        let sequences = (0..<5).map { i in
+            (0..<40 + i).map { Int32(stream.below(512, UInt64(50 * i + $0))) }
+        }
+        let batch = PackedBatch(sequences: sequences, promptLengths: [1, 5, 9, 2, 30])
+        let runs = try [1, 2, 3].map { threads in
+            let model = try Model.load(
+                directory: Fixture.model(name), dtype: dtype, device: .cpu(threads: threads))
+            let optimizer = AdamW(model.parameters, weightDecay: 0.1)
+            for _ in 0..<2 {
+                model.zeroGradients()
+                let tape = Tape()
+                tape.backward(try model.logprobs(batch, tape: tape).logprobs.sum())
+                optimizer.step(learningRate: 1e-3, maxGradNorm: 1)
+            }
+            return model.parameters.map { $0.gradient.bytes() + $0.master.bytes() }
+        }
+        #expect(runs[0] == runs[1])
+        #expect(runs[0] == runs[2])
+    }
+
     /// Two backward passes add up, and `zeroGradients` starts again.
     @Test func gradientsAccumulate() throws {
         let model = try tinyModel("llama")
         func pass() throws -> [Double] {
             let tape = Tape()
             tape.backward(
-                try model.logprobs(PackedBatch(sequences: [[1, 2, 3]], promptLengths: [1]), tape: tape).logprobs.sum())
+                try model.logprobs(
+                    PackedBatch(sequences: [[1, 2, 3]], promptLengths: [1]), tape: tape
+                ).logprobs.sum())
             return model.parameters[0].gradient.doubles()
         }
         let once = try pass()
@@ -116,7 +151,8 @@ import Testing
         model.parameters[1].isTrained = false
         let tape = Tape()
         tape.backward(
-            try model.logprobs(PackedBatch(sequences: [[1, 2, 3]], promptLengths: [1]), tape: tape).logprobs.sum())
+            try model.logprobs(PackedBatch(sequences: [[1, 2, 3]], promptLengths: [1]), tape: tape)
+                .logprobs.sum())
         #expect(model.parameters[1].gradient.doubles().allSatisfy { $0 == 0 })
         #expect(model.parameters[2].gradient.doubles().contains { $0 != 0 })
     }
@@ -126,7 +162,9 @@ import Testing
         let model = try tinyModel("llama", changes: ["pad_token_id": 4])
         let tape = Tape()
         tape.backward(
-            try model.logprobs(PackedBatch(sequences: [[4, 2, 4, 3]], promptLengths: [1]), tape: tape).logprobs.sum())
+            try model.logprobs(
+                PackedBatch(sequences: [[4, 2, 4, 3]], promptLengths: [1]), tape: tape
+            ).logprobs.sum())
         let embedding = try #require(model.parameter(named: "model.embed_tokens.weight")).gradient
         #expect(embedding.rowsView(4, 1).doubles().allSatisfy { $0 == 0 })
         #expect(embedding.rowsView(2, 1).doubles().contains { $0 != 0 })
@@ -150,14 +188,16 @@ import Testing
             _ = try logprobs(model, PackedBatch(sequences: [ids], promptLengths: [1]))
         }
         #expect(throws: Never.self) {
-            _ = try logprobs(model, PackedBatch(sequences: [Array(ids.dropLast())], promptLengths: [1]))
+            _ = try logprobs(
+                model, PackedBatch(sequences: [Array(ids.dropLast())], promptLengths: [1]))
         }
     }
 
     @Test func nothingScoredIsNothing() throws {
         let model = try tinyModel("llama")
         let scores = try model.logprobs(
-            PackedBatch(sequences: [[1]], promptLengths: [1]), tape: Tape(), entropy: true, correct: true)
+            PackedBatch(sequences: [[1]], promptLengths: [1]), tape: Tape(), entropy: true,
+            correct: true)
         #expect(scores.logprobs.count == 0 && scores.entropy?.count == 0 && scores.correct == [])
     }
 }

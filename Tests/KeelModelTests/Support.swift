@@ -8,7 +8,8 @@ let testDevice = Device.cpu(threads: 2)
 
 /// Files that lie beside the tests.
 enum Fixture {
-    static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .deletingLastPathComponent()
         .appendingPathComponent("Fixtures").path
 
     static func path(_ name: String) -> String { Files.join(root, name) }
@@ -21,7 +22,9 @@ enum Fixture {
 
 /// A folder for one test, gone when `body` ends.
 func withFolder<T>(_ body: (String) throws -> T) throws -> T {
-    let path = FileManager.default.temporaryDirectory.appendingPathComponent("keel-\(UUID().uuidString)").path
+    let path = FileManager.default.temporaryDirectory.appendingPathComponent(
+        "keel-\(UUID().uuidString)"
+    ).path
     try Files.makeDirectory(path)
     defer { try? Files.remove(path) }
     return try body(path)
@@ -30,25 +33,35 @@ func withFolder<T>(_ body: (String) throws -> T) throws -> T {
 /// A tiny model with random weights that are far from 0, so that every path matters.
 ///
 /// - Parameter family: "llama" or "gpt2".
-func tinyModel(_ family: String, dtype: DType = .f32, vocabulary: Int = 23, changes: JSONObject = [:]) throws -> Model {
+func tinyModel(
+    _ family: String, dtype: DType = .f32, vocabulary: Int = 23, changes: JSONObject = [:]
+) throws -> Model {
     var config: JSONObject =
         family == "gpt2"
         ? [
-            "model_type": "gpt2", "vocab_size": JSON(vocabulary), "n_embd": 12, "n_head": 3, "n_layer": 2,
-            "n_positions": 24, "eos_token_id": 0, "initializer_range": 0.4, "scale_attn_by_inverse_layer_idx": true,
+            "model_type": "gpt2", "vocab_size": JSON(vocabulary), "n_embd": 12, "n_head": 3,
+            "n_layer": 2,
+            "n_positions": 24, "eos_token_id": 0, "initializer_range": 0.4,
+            "scale_attn_by_inverse_layer_idx": true,
         ]
         : [
-            "model_type": "llama", "vocab_size": JSON(vocabulary), "hidden_size": 12, "intermediate_size": 20,
-            "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6,
-            "max_position_embeddings": 24, "rope_theta": 100.0, "eos_token_id": 0, "initializer_range": 0.4,
+            "model_type": "llama", "vocab_size": JSON(vocabulary), "hidden_size": 12,
+            "intermediate_size": 20,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+            "head_dim": 6,
+            "max_position_embeddings": 24, "rope_theta": 100.0, "eos_token_id": 0,
+            "initializer_range": 0.4,
             "attention_bias": true, "mlp_bias": true,
         ]
     for (key, value) in changes { config[key] = value }
-    let model = try Model.new(ModelConfig(config, path: "config.json"), seed: 3, dtype: dtype, device: testDevice)
+    let model = try Model.new(
+        ModelConfig(config, path: "config.json"), seed: 3, dtype: dtype, device: testDevice)
     // Norms and biases too: ones and zeros would hide mistakes.
     for parameter in model.parameters where parameter.shape.count == 1 {
         let stream = RandomStream(seed: 5, place: parameter.name)
-        let values = parameter.master.doubles().enumerated().map { $1 + 0.3 * stream.normal(UInt64($0)) }
+        let values = parameter.master.doubles().enumerated().map {
+            $1 + 0.3 * stream.normal(UInt64($0))
+        }
         parameter.assign(Tensor(values, shape: parameter.shape, device: testDevice))
     }
     return model

@@ -26,12 +26,14 @@ import Testing
         for sequence in vectors["sequences"]?.array ?? [] {
             let ids = try #require(sequence["input_ids"]?.ids)
             let batch = PackedBatch(sequences: [ids], promptLengths: [1])
-            let scores = try model.logprobs(batch, tape: Tape(recording: false), entropy: true, correct: true)
+            let scores = try model.logprobs(
+                batch, tape: Tape(recording: false), entropy: true, correct: true)
             let want = try #require(sequence["token_logprobs"]?.doubles)
             expectClose(scores.logprobs.doubles(), want, VectorTests.logprob, name)
             let entropy = try #require(sequence["entropy"]?.doubles)
             expectClose(
-                try #require(scores.entropy).doubles(), Array(entropy.dropLast()), VectorTests.logprob, name)
+                try #require(scores.entropy).doubles(), Array(entropy.dropLast()),
+                VectorTests.logprob, name)
             let argmax = try #require(sequence["row_argmax"]?.ids)
             #expect(scores.correct == zip(argmax, ids.dropFirst()).map { $0 == $1 })
             if let logits = sequence["last_logits"]?.doubles {
@@ -57,15 +59,20 @@ import Testing
 
     private func batch(_ vectors: JSON) throws -> PackedBatch {
         let loss = try #require(vectors["loss"])
-        let sequences = try #require(loss["sequence_index"]).ints.map { vectors["sequences"]?[$0]?["input_ids"]?.ids ?? [] }
-        return PackedBatch(sequences: sequences, promptLengths: try #require(loss["prompt_len"]).ints)
+        let sequences = try #require(loss["sequence_index"]).ints.map {
+            vectors["sequences"]?[$0]?["input_ids"]?.ids ?? []
+        }
+        return PackedBatch(
+            sequences: sequences, promptLengths: try #require(loss["prompt_len"]).ints)
     }
 
     /// Mean of -log p; gradients are left in the parameters.
     private func loss(_ model: Model, _ batch: PackedBatch) throws -> Double {
         model.zeroGradients()
         let tape = Tape()
-        let loss = try model.logprobs(batch, tape: tape).logprobs.mean() * Tensor(filled: -1, shape: [], dtype: .f32, device: testDevice)
+        let loss =
+            try model.logprobs(batch, tape: tape).logprobs.mean()
+            * Tensor(filled: -1, shape: [], dtype: .f32, device: testDevice)
         tape.backward(loss)
         return loss.item()
     }
@@ -92,7 +99,8 @@ import Testing
             let bar = Tolerance(relative: 0, absolute: 5.3e-5 * max(l2, 1e-6 * total))
             expectClose([values.reduce(0) { $0 + $1 * $1 }.squareRoot()], [l2], bar, parameter)
             let entries = try #require(expected["idx"]?.ints)
-            expectClose(entries.map { values[$0] }, try #require(expected["val"]?.doubles), bar, parameter)
+            expectClose(
+                entries.map { values[$0] }, try #require(expected["val"]?.doubles), bar, parameter)
         }
     }
 
@@ -113,12 +121,16 @@ import Testing
         expectClose(
             losses, try #require(want["loss_before_each_step_and_after_last"]?.doubles),
             Tolerance(relative: 0, absolute: 2e-5))
-        expectClose(norms, try #require(want["grad_l2_total_each_step"]?.doubles), Tolerance(relative: 5.3e-4))
+        expectClose(
+            norms, try #require(want["grad_l2_total_each_step"]?.doubles),
+            Tolerance(relative: 5.3e-4))
         let loose = Set(vectors["ill_conditioned"]?.array?.compactMap(\.string) ?? [])
-        for (parameter, expected) in try #require(want["params_after_step_3"]?.object) where !loose.contains(parameter) {
+        for (parameter, expected) in try #require(want["params_after_step_3"]?.object)
+        where !loose.contains(parameter) {
             let values = try #require(model.parameter(named: parameter)).master.doubles()
             expectClose(
-                try #require(expected["idx"]?.ints).map { values[$0] }, try #require(expected["val"]?.doubles),
+                try #require(expected["idx"]?.ints).map { values[$0] },
+                try #require(expected["val"]?.doubles),
                 Tolerance(relative: 0, absolute: 5.2e-5), parameter)
         }
     }
@@ -141,7 +153,9 @@ import Testing
             let ids = try #require(sequence["input_ids"]?.ids)
             let scores = try model.logprobs(
                 PackedBatch(sequences: [ids], promptLengths: [1]), tape: Tape(recording: false))
-            apart += zip(scores.logprobs.doubles(), try #require(sequence["token_logprobs"]?.doubles)).map { abs($0 - $1) }
+            apart += zip(
+                scores.logprobs.doubles(), try #require(sequence["token_logprobs"]?.doubles)
+            ).map { abs($0 - $1) }
         }
         // transformers' own bf16 run of this model differs by up to 0.10.
         #expect(apart.max() ?? 1 < 0.3)
@@ -158,7 +172,9 @@ import Testing
                     try whole.tensor(entry, dtype: .f32, device: testDevice))
             }
             items.insert(
-                .init("h.0.attn.bias", Tensor(zeros: [1, 1, 4, 4], dtype: .f32, device: testDevice)), at: 0)
+                .init(
+                    "h.0.attn.bias", Tensor(zeros: [1, 1, 4, 4], dtype: .f32, device: testDevice)),
+                at: 0)
             try SafetensorsWriter.write(Files.join(legacy, "model.safetensors"), items)
             try Files.copy(Files.join(folder, "config.json"), to: Files.join(legacy, "config.json"))
             let (new, _) = try load("gpt2")

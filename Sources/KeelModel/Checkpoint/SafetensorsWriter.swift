@@ -10,6 +10,7 @@ package enum SafetensorsWriter {
         /// What its cells become in the file: f32, f64, bf16 or i32.
         package var type: DType
 
+        /// The tensor under its name; nil stores it in its own type.
         package init(_ name: String, _ tensor: Tensor, as type: DType? = nil) {
             self.name = name
             self.tensor = tensor

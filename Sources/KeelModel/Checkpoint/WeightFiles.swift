@@ -16,6 +16,7 @@ package struct WeightFiles: Sendable {
         }
     }
 
+    /// Opened and checked.
     package let files: [SafetensorsFile]
     /// Names in the order of the files.
     package let names: [String]
@@ -64,6 +65,7 @@ package struct WeightFiles: Sendable {
         self.locations = locations
     }
 
+    /// Where the tensor of a name lies, or nil.
     package subscript(name: String) -> Location? { locations[name] }
 
     /// The type most cells are stored as.

@@ -13,6 +13,7 @@ package protocol Family: SendableMetatype {
 
 /// The families of this build.
 package enum Families {
+    /// One line for each family.
     package static let all: [any Family.Type] = [Llama.self, GPT2.self]
 
     /// Every `model_type` that can be read.

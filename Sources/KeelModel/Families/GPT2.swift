@@ -7,7 +7,7 @@ package enum GPT2: Family {
     package static let modelTypes = ["gpt2"]
 
     package static func architecture(of config: ModelConfig) throws -> Architecture {
-        let hidden = try config.int("n_embd", default: config["hidden_size"]?.int)
+        let hidden = try config.int("n_embd")
         let heads = try config.int("n_head", in: 1...16_384)
         let layers = try config.int("n_layer", in: 1...10_000)
         let context = try config.int("n_positions")

@@ -6,7 +6,7 @@ struct Draw {
     let isUsable: Bool
     /// The largest logit.
     private let top: Float
-    /// Σ exp(logit - top)
+    /// Sum of exp(logit - top).
     private let sum: Double
     private let logSum: Double
 

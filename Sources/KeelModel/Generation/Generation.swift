@@ -7,6 +7,7 @@ package struct GenerationRequest: Sendable {
     /// The continuation's permanent number: it alone (with seed and step) decides the random draws.
     package var rowID: UInt64
 
+    /// A prompt and the number of its continuation.
     package init(prompt: [Int32], rowID: UInt64) {
         self.prompt = prompt
         self.rowID = rowID
@@ -21,6 +22,7 @@ package struct GenerationSettings: Sendable {
     package var temperature: Double = 1
     /// Ids that end a text; they belong to it.
     package var eosIDs: [Int32]
+    /// Of the random draws.
     package var seed: UInt64 = 0
     /// What the random draws are for, so that different uses of a seed differ.
     package var place = "generate"
@@ -31,6 +33,7 @@ package struct GenerationSettings: Sendable {
     /// Rows of one forward pass at most (a longer prompt has a pass of its own).
     package var rowsPerPass = 4096
 
+    /// Temperature 1, no seed, batches of 32.
     package init(maxNewTokens: Int, eosIDs: [Int32]) {
         self.maxNewTokens = maxNewTokens
         self.eosIDs = eosIDs

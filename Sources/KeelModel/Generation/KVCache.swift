@@ -21,6 +21,7 @@ package final class KVCache {
         }
     }
 
+    /// Rows in all.
     package let capacity: Int
     private let layers: [(k: Tensor, v: Tensor)]
     /// Free ranges, ascending, never touching.
@@ -40,8 +41,6 @@ package final class KVCache {
     }
 
     /// Rows in a line, the first that fit; nil when there are none.
-    ///
-    /// None are asked for none.
     func take(_ count: Int) -> Range<Int>? {
         if count == 0 { return 0..<0 }
         guard let i = free.firstIndex(where: { $0.count >= count }) else { return nil }

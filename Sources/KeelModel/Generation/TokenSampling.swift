@@ -9,10 +9,11 @@ package protocol TokenSampling: AnyObject {
 
 /// What a token sampler sees of one step: `rows` sequences that each need a token.
 package struct SamplingStep {
-    /// `[rows * vocabulary]`, row-major, already divided by the temperature.
+    /// Row by row `[rows * vocabulary]`, already divided by the temperature.
     ///
     /// May be edited; -inf = never.
     package var logits: [Float]
+    /// Logits of one row.
     package let vocabulary: Int
     /// The permanent id of each row's sequence.
     package let rowIDs: [UInt64]
@@ -23,13 +24,16 @@ package struct SamplingStep {
     /// Bytes that the sampler keeps for each sequence between steps; empty at first.
     package var states: [[UInt8]]
 
+    /// Sequences that need a token.
     package var rows: Int { rowIDs.count }
 }
 
 /// The likeliest token, the lowest id among equals.
 package final class ArgmaxSampling: TokenSampling {
+    /// Has no settings.
     package init() {}
 
+    /// Edits nothing.
     package func sample(_ step: inout SamplingStep) throws -> [Int32] {
         (0..<step.rows).map { row in
             let start = row * step.vocabulary

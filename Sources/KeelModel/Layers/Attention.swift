@@ -9,19 +9,26 @@ package struct Attention: Sendable {
         case fused(Linear)
     }
 
+    /// From the residual stream to the heads.
     package var projection: Projection
+    /// From the heads back to the residual stream.
     package var output: Linear
+    /// Query heads.
     package var heads: Int
+    /// Key and value heads; `heads` is a multiple of it.
     package var kvHeads: Int
+    /// Cells of a head.
     package var headSize: Int
     /// On the products of queries and keys.
     package var scale: Float
+    /// Rotary positions; nil where positions are learned.
     package var rope: Rope?
     /// A token sees this many tokens, itself included; nil = all before it.
     package var window: Int?
-    /// Bounds the scores: `cap * tanh(scores / cap)`.
+    /// Scores become cap * tanh(scores / cap); nil = no cap.
     package var softcap: Float?
 
+    /// Scores are scaled by 1 / sqrt(headSize).
     package init(
         _ projection: Projection, output: Linear, heads: Int, kvHeads: Int, headSize: Int,
         rope: Rope? = nil
@@ -35,6 +42,7 @@ package struct Attention: Sendable {
         scale = Float(1 / Double(headSize).squareRoot())
     }
 
+    /// Every tensor of the layer.
     package var weights: [Weight] {
         switch projection {
         case .separate(let query, let key, let value):

@@ -9,6 +9,7 @@ package struct Block: Sendable {
     package var mlpNorm: Norm
     package var mlp: MLP
 
+    /// A block with the two norms in front of its parts.
     package init(attentionNorm: Norm, attention: Attention, mlpNorm: Norm, mlp: MLP) {
         self.attentionNorm = attentionNorm
         self.attention = attention
@@ -16,6 +17,7 @@ package struct Block: Sendable {
         self.mlp = mlp
     }
 
+    /// Every tensor of the block.
     package var weights: [Weight] {
         attentionNorm.weights + attention.weights + mlpNorm.weights + mlp.weights
     }

@@ -27,6 +27,7 @@ package struct Linear: Sendable {
         self.layout = layout
     }
 
+    /// Weight and, where there is one, bias.
     package var weights: [Weight] { [weight] + (bias.map { [$0] } ?? []) }
 
     /// - Parameter x: `[rows, in]`

@@ -2,6 +2,7 @@ import KeelTensor
 
 /// The feed-forward part of a block.
 package struct MLP: Sendable {
+    /// What stands between the projections.
     package enum Activation: Sendable {
         case silu
         case geluTanh
@@ -29,6 +30,7 @@ package struct MLP: Sendable {
         }
     }
 
+    /// With or without a gate.
     package enum Kind: Sendable {
         /// down(activation(up(x)))
         case plain(up: Linear)
@@ -40,12 +42,14 @@ package struct MLP: Sendable {
     package var down: Linear
     package var activation: Activation
 
+    /// The projections up, down, and what stands between them.
     package init(_ kind: Kind, down: Linear, activation: Activation) {
         self.kind = kind
         self.down = down
         self.activation = activation
     }
 
+    /// Every tensor of the layer.
     package var weights: [Weight] {
         switch kind {
         case .plain(let up): up.weights + down.weights

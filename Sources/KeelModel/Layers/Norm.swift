@@ -2,6 +2,7 @@ import KeelTensor
 
 /// RMS norm or layer norm over the last axis.
 package struct Norm: Sendable {
+    /// What is divided by what.
     package enum Kind: Sendable {
         /// x / rms(x) * (offset + w); offset 1 is Gemma's.
         case rms(offset: Float)
@@ -12,6 +13,7 @@ package struct Norm: Sendable {
     package var kind: Kind
     package var weight: Weight
     package var bias: Weight?
+    /// Added to the mean square or the variance.
     package var eps: Double
 
     /// An RMS norm.
@@ -29,6 +31,7 @@ package struct Norm: Sendable {
             bias: Weight(name + ".bias", [size], .zeros), eps: eps)
     }
 
+    /// Weight and, where there is one, bias.
     package var weights: [Weight] { [weight] + (bias.map { [$0] } ?? []) }
 
     func callAsFunction(_ x: Tensor, _ pass: Pass) -> Tensor {

@@ -6,6 +6,7 @@ import Glibc
 ///
 /// Su et al. 2021, "RoFormer". Pairs are (i, i + dimensions / 2), the Hugging Face layout.
 package struct Rope: Sendable, Equatable {
+    /// Radians per position, one for each pair.
     package var frequencies: [Float]
     /// Factor on cosine and sine (YaRN's attention factor); 1 without scaling.
     package var scale: Float = 1

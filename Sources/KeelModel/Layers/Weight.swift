@@ -2,7 +2,9 @@
 package struct Weight: Sendable, Hashable {
     /// The family's own spelling; a file may leave the family's prefix out.
     package var name: String
+    /// As the file stores it.
     package var shape: [Int]
+    /// How a new one is filled.
     package var start: Start
 
     /// What a new model's tensor holds.
@@ -13,11 +15,13 @@ package struct Weight: Sendable, Hashable {
         case normal(Double)
     }
 
+    /// Filled with normal numbers unless said otherwise.
     package init(_ name: String, _ shape: [Int], _ start: Start = .normal(1)) {
         self.name = name
         self.shape = shape
         self.start = start
     }
 
+    /// The number of cells.
     package var count: Int { shape.reduce(1, *) }
 }

@@ -11,10 +11,12 @@ package final class AdamW {
     /// Parameters with settings of their own.
     package struct Group {
         package var parameters: [Parameter]
+        /// Decoupled: times the learning rate.
         package var weightDecay: Double
         /// Times the step's learning rate.
         package var learningRateScale: Double
 
+        /// Parameters that decay alike.
         package init(_ parameters: [Parameter], weightDecay: Double, learningRateScale: Double = 1)
         {
             self.parameters = parameters
@@ -23,6 +25,7 @@ package final class AdamW {
         }
     }
 
+    /// In the order of the state.
     package let groups: [Group]
     package let beta1: Double
     package let beta2: Double
@@ -34,6 +37,7 @@ package final class AdamW {
     private var first: [Tensor] = []
     private var second: [Tensor] = []
 
+    /// Moments start at zero.
     package init(groups: [Group], beta1: Double = 0.9, beta2: Double = 0.999, eps: Double = 1e-8) {
         self.groups = groups
         self.beta1 = beta1
@@ -64,6 +68,7 @@ package final class AdamW {
             ], beta1: beta1, beta2: beta2, eps: eps)
     }
 
+    /// Those of all groups.
     package var parameters: [Parameter] { groups.flatMap(\.parameters) }
 
     /// The L2 norm of all gradients together.

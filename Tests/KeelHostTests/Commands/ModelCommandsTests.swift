@@ -7,7 +7,8 @@ import Testing
 
 /// `keel forward`, `keel generate` and `keel model` on the checkpoints that lie beside the tests.
 @Suite struct ModelCommandsTests {
-    static let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    static let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .deletingLastPathComponent()
         .deletingLastPathComponent().appendingPathComponent("Fixtures").path
 
     static func model(_ name: String) -> String { Files.join(fixtures, "models/\(name)") }
@@ -67,22 +68,30 @@ import Testing
         #expect(abs((answer["loss"]?.double ?? 0) - (loss["value"]?.double ?? 1)) < 9e-6)
         let values = try #require(answer["grads"]?[name]?["val"]?.array).compactMap(\.double)
         let expected = try #require(loss["grads"]?[name]?["val"]?.array).compactMap(\.double)
-        #expect(zip(values, expected).allSatisfy { abs($0 - $1) < 1e-4 } && values.count == expected.count)
+        #expect(
+            zip(values, expected).allSatisfy { abs($0 - $1) < 1e-4 }
+                && values.count == expected.count)
         let losses = try #require(stepped["losses"]?.array).compactMap(\.double)
-        let wanted = try #require(adamw["loss_before_each_step_and_after_last"]?.array).compactMap(\.double)
+        let wanted = try #require(adamw["loss_before_each_step_and_after_last"]?.array).compactMap(
+            \.double)
         #expect(zip(losses, wanted).allSatisfy { abs($0 - $1) < 2e-5 } && losses.count == 4)
         #expect(stepped["grad_l2"]?.array?.count == 3)
         #expect(stepped["params"]?[name]?["val"]?.array?.count == expected.count)
     }
 
     @Test(arguments: [
-        (false, "[]", "empty"), (false, "[1, 600]", "token id 600"), (false, "[1, 2.5]", "item 1 of the line"),
+        (false, "[]", "empty"), (false, "[1, 600]", "token id 600"),
+        (false, "[1, 2.5]", "item 1 of the line"),
         (false, "{\"batch\": [[1, 2]]}", "--grads"), (true, "{\"batch\": []}", "no \"batch\""),
         (true, "{\"batch\": [[1, 2]], \"prompt_len\": [2]}", "nothing to train"),
         (true, "{\"batch\": [[1, 2]], \"prompt_len\": [1, 1]}", "one number for each of 1"),
-        (true, "{\"batch\": [[1, 2]], \"entries\": {\"transformer.wte.wieght\": [0]}}", "no tensor"),
+        (
+            true, "{\"batch\": [[1, 2]], \"entries\": {\"transformer.wte.wieght\": [0]}}",
+            "no tensor"
+        ),
         (true, "{\"batch\": [[1, 2]], \"entries\": {\"transformer.ln_f.bias\": [64]}}", "entry 64"),
-        (true, "{\"chosen\": [[1]], \"rejected\": [[2]]}", "reward model"), (true, "7", "an integer"),
+        (true, "{\"chosen\": [[1]], \"rejected\": [[2]]}", "reward model"),
+        (true, "7", "an integer"),
     ])
     func linesThatCannotBeAnswered(grads: Bool, line: String, words: String) throws {
         let error = try #require(throws: KeelError.self) {
@@ -121,7 +130,9 @@ import Testing
     }
 
     @Test func promptsOfAFileComeOutInTheirOrder() throws {
-        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("keel-\(UUID().uuidString)").path
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+            "keel-\(UUID().uuidString)"
+        ).path
         try Files.makeDirectory(folder)
         defer { try? Files.remove(folder) }
         // Text needs a tokenizer: ids alone do not, but the file may hold either.
@@ -130,9 +141,11 @@ import Testing
         #expect(throws: KeelError.self) { _ = try generate { $0.promptsFile = file } }
     }
 
-    @Test(arguments: [
-        (nil, nil, 5), ("[1]", "x", 5), ("[1]", nil, 0), ("[1, 2", nil, 5), ("[]", nil, 5), ("[600]", nil, 5),
-    ] as [(String?, String?, Int)])
+    @Test(
+        arguments: [
+            (nil, nil, 5), ("[1]", "x", 5), ("[1]", nil, 0), ("[1, 2", nil, 5), ("[]", nil, 5),
+            ("[600]", nil, 5),
+        ] as [(String?, String?, Int)])
     func optionsThatDoNotFit(ids: String?, prompt: String?, tokens: Int) {
         #expect(throws: KeelError.self) {
             _ = try generate {
@@ -151,18 +164,27 @@ import Testing
     }
 
     @Test func initMakesAFolderThatLoads() throws {
-        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("keel-\(UUID().uuidString)").path
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+            "keel-\(UUID().uuidString)"
+        ).path
         try Files.makeDirectory(folder)
         defer { try? Files.remove(folder) }
         let config = Files.join(ModelCommandsTests.model("llama_bf16"), "config.json")
         let source = Files.join(folder, "tokenizer.json")
         try AtomicWrite.file(source, "{\"model\": {}}")
         let outs = ["a", "b"].map { Files.join(folder, $0) }
-        for out in outs { try ModelCommand.initialise(config: config, tokenizer: source, seed: 4, out: out, threads: 1) }
-        #expect(try Files.list(outs[0]) == ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json"])
+        for out in outs {
+            try ModelCommand.initialise(
+                config: config, tokenizer: source, seed: 4, out: out, threads: 1)
+        }
+        #expect(
+            try Files.list(outs[0]) == [
+                "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
+            ])
         let weights = outs.map { Files.join($0, "model.safetensors") }
         #expect(try SHA256.hex(file: weights[0]) == SHA256.hex(file: weights[1]))
-        #expect(try Model.load(directory: outs[0], dtype: .f32, device: .cpu(threads: 1)).eosIDs == [2])
+        #expect(
+            try Model.load(directory: outs[0], dtype: .f32, device: .cpu(threads: 1)).eosIDs == [2])
         let error = try #require(throws: KeelError.self) {
             try ModelCommand.initialise(config: config, tokenizer: source, seed: 4, out: outs[0])
         }

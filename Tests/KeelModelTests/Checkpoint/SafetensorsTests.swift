@@ -26,8 +26,9 @@ import Testing
         let expected = try #require(SafetensorsTests.index[name])
         let file = try open(name)
         let metadata = try #require(expected["metadata"]?.object)
-        #expect(Dictionary(uniqueKeysWithValues: file.metadata.map { ($0.key, $0.value) })
-            == Dictionary(uniqueKeysWithValues: metadata.map { ($0.key, $0.value) }))
+        #expect(
+            Dictionary(uniqueKeysWithValues: file.metadata.map { ($0.key, $0.value) })
+                == Dictionary(uniqueKeysWithValues: metadata.map { ($0.key, $0.value) }))
         let tensors = try #require(expected["tensors"]?.object)
         #expect(Set(file.entries.map(\.name)) == Set(tensors.keys))
         for (name, want) in tensors {
@@ -56,7 +57,9 @@ import Testing
     }
 
     @Test func anErrorNamesFileTensorAndNumbers() throws {
-        let error = try #require(throws: KeelError.self) { _ = try open("shape_mismatch.safetensors") }
+        let error = try #require(throws: KeelError.self) {
+            _ = try open("shape_mismatch.safetensors")
+        }
         #expect(error.description.contains("tensor "))
         #expect(error.what.contains("bytes of data for shape"))
     }
@@ -81,7 +84,8 @@ import Testing
                 var bytes = whole
                 for k in 0..<3 {
                     let n = UInt64(round * 8 + 2 * k)
-                    bytes[Int(stream.below(UInt64(min(bytes.count, 900)), n))] = UInt8(stream.below(256, n + 1))
+                    bytes[Int(stream.below(UInt64(min(bytes.count, 900)), n))] = UInt8(
+                        stream.below(256, n + 1))
                 }
                 try AtomicWrite.file(path, bytes)
                 guard let file = try? SafetensorsFile(path) else { continue }
@@ -96,24 +100,34 @@ import Testing
             let values: [Float] = [1, -2.5, 3.25, 1e-30, 65504, -0.0]
             let tensor = Tensor(values, shape: [2, 3], device: testDevice)
             try SafetensorsWriter.write(
-                path, [.init("z", tensor), .init("a", tensor, as: .bf16), .init("n", Tensor([Int32(7)], device: testDevice))])
+                path,
+                [
+                    .init("z", tensor), .init("a", tensor, as: .bf16),
+                    .init("n", Tensor([Int32(7)], device: testDevice)),
+                ])
             let file = try SafetensorsFile(path)
             #expect(file.entries.map(\.name) == ["z", "a", "n"])
             #expect(file.metadata["format"] == "pt")
             let z = try #require(file["z"])
-            #expect(try file.tensor(z, dtype: .f32, device: testDevice).floats().map(\.bitPattern) == values.map(\.bitPattern))
+            #expect(
+                try file.tensor(z, dtype: .f32, device: testDevice).floats().map(\.bitPattern)
+                    == values.map(\.bitPattern))
             #expect(z.range.lowerBound % 8 == 0)
             let a = try #require(file["a"])
             #expect(a.type == .bf16)
-            #expect(try file.tensor(a, dtype: .f32, device: testDevice).floats() == tensor.cast(.bf16).floats())
+            #expect(
+                try file.tensor(a, dtype: .f32, device: testDevice).floats()
+                    == tensor.cast(.bf16).floats())
             #expect(try Files.list(folder) == ["out.safetensors"])
         }
     }
 
-    @Test(arguments: [
-        (0x0000, 0), (0x3C00, 1), (0xC000, -2), (0x7BFF, 65504), (0x0001, 0x1p-24), (0x03FF, 1023 * 0x1p-24),
-        (0x0400, 0x1p-14), (0x7C00, Float.infinity), (0x3555, 0.333251953125),
-    ] as [(UInt16, Float)])
+    @Test(
+        arguments: [
+            (0x0000, 0), (0x3C00, 1), (0xC000, -2), (0x7BFF, 65504), (0x0001, 0x1p-24),
+            (0x03FF, 1023 * 0x1p-24),
+            (0x0400, 0x1p-14), (0x7C00, Float.infinity), (0x3555, 0.333251953125),
+        ] as [(UInt16, Float)])
     func halfPrecisionIsWidenedExactly(bits: UInt16, value: Float) {
         #expect(SafetensorsFile.widened(bits) == value)
     }

@@ -8,7 +8,9 @@ import Testing
 
 @Suite struct GeneratorTests {
     static let families = ["llama", "gpt2"]
-    static let prompts: [[Int32]] = [[3, 1, 4], [1], [5, 9, 2, 6, 5, 3, 5], [8, 9], [7, 9, 3, 2, 3]]
+    static let prompts: [[Int32]] = [
+        [3, 1, 4], [1], [5, 9, 2, 6, 5, 3, 5], [8, 9], [7, 9, 3, 2, 3],
+    ]
 
     private func requests(_ prompts: [[Int32]] = prompts, copies: Int = 1) -> [GenerationRequest] {
         prompts.enumerated().flatMap { i, prompt in
@@ -17,14 +19,17 @@ import Testing
     }
 
     private func run(
-        _ model: Model, _ requests: [GenerationRequest], tokens: Int = 12, batch: Int = 32, eos: [Int32] = [],
+        _ model: Model, _ requests: [GenerationRequest], tokens: Int = 12, batch: Int = 32,
+        eos: [Int32] = [],
         temperature: Double = 1, seed: UInt64 = 1, sampler: (any TokenSampling)? = nil
     ) throws -> [Completion] {
         var settings = GenerationSettings(maxNewTokens: tokens, eosIDs: eos)
         settings.batchSize = batch
         settings.temperature = temperature
         settings.seed = seed
-        return try KeelModel.Generator(model, settings, sampler: sampler).run(requests).compactMap { $0 }
+        return try KeelModel.Generator(model, settings, sampler: sampler).run(requests).compactMap {
+            $0
+        }
     }
 
     /// What was recorded while sampling is what a training pass computes.
@@ -35,9 +40,12 @@ import Testing
         for temperature in [1, 0.7] {
             for done in try run(model, requests(), temperature: temperature) {
                 let scores = try model.logprobs(
-                    PackedBatch(sequences: [done.prompt + done.ids], promptLengths: [done.prompt.count]),
+                    PackedBatch(
+                        sequences: [done.prompt + done.ids], promptLengths: [done.prompt.count]),
                     tape: Tape(recording: false), temperature: temperature)
-                expectClose(done.logprobs.map(Double.init), scores.logprobs.doubles(), bar, "\(family) \(dtype)")
+                expectClose(
+                    done.logprobs.map(Double.init), scores.logprobs.doubles(), bar,
+                    "\(family) \(dtype)")
                 #expect(done.logprobs == done.behaviourLogprobs)
             }
         }
@@ -83,7 +91,9 @@ import Testing
         let model = try tinyModel("llama")
         let free = try run(model, requests(), sampler: ArgmaxSampling())
         let end = free[0].ids[3]
-        for (a, b) in zip(free, try run(model, requests(), eos: [end, 99], sampler: ArgmaxSampling())) {
+        for (a, b) in zip(
+            free, try run(model, requests(), eos: [end, 99], sampler: ArgmaxSampling()))
+        {
             let length = a.ids.firstIndex(of: end).map { $0 + 1 } ?? a.ids.count
             #expect(b.ids == Array(a.ids[..<length]))
             #expect(b.finishReason == (a.ids.contains(end) ? .eos : .length))
@@ -114,7 +124,9 @@ import Testing
         let count = 4000
         let rows = (0..<count).map { GenerationRequest(prompt: prompt, rowID: UInt64($0)) }
         let done = try run(model, rows, tokens: 1, batch: 500)
-        let logits = try model.logits(PackedBatch(sequences: [prompt], promptLengths: [1]), rows: [2]).doubles()
+        let logits = try model.logits(
+            PackedBatch(sequences: [prompt], promptLengths: [1]), rows: [2]
+        ).doubles()
         let top = logits.max() ?? 0
         let total = logits.reduce(0) { $0 + exp($1 - top) }
         var seen = [Double](repeating: 0, count: logits.count)
@@ -138,7 +150,9 @@ import Testing
             for row in 0..<step.rows {
                 step.logits[row * step.vocabulary + banned] = -.infinity
                 step.states[row].append(1)
-                #expect(step.states[row].count == step.contexts[row].count - step.promptLengths[row] + 1)
+                #expect(
+                    step.states[row].count == step.contexts[row].count - step.promptLengths[row] + 1
+                )
                 asked[step.rowIDs[row], default: []].append(step.contexts[row].count)
             }
             return [Int32](repeating: -1, count: step.rows)
@@ -155,7 +169,9 @@ import Testing
             #expect(!text.ids.contains(Int32(banned)))
             // Less is left to draw from, so what is drawn is likelier.
             #expect(zip(text.logprobs, text.behaviourLogprobs).allSatisfy { $0 < $1 })
-            #expect(sampler.asked[text.rowID] == Array(text.prompt.count..<text.prompt.count + text.ids.count))
+            #expect(
+                sampler.asked[text.rowID]
+                    == Array(text.prompt.count..<text.prompt.count + text.ids.count))
         }
     }
 
@@ -180,12 +196,13 @@ import Testing
     @Test func aRunCanBeEndedEarly() throws {
         let model = try tinyModel("llama")
         var steps = 0
-        let done = try KeelModel.Generator(model, GenerationSettings(maxNewTokens: 12, eosIDs: [])).run(
-            requests(),
-            shouldContinue: {
-                steps += 1
-                return steps <= 5
-            })
+        let done = try KeelModel.Generator(model, GenerationSettings(maxNewTokens: 12, eosIDs: []))
+            .run(
+                requests(),
+                shouldContinue: {
+                    steps += 1
+                    return steps <= 5
+                })
         #expect(done.allSatisfy { $0 == nil })
     }
 

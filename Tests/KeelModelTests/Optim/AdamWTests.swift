@@ -5,9 +5,12 @@ import KeelTestSupport
 import Testing
 
 @Suite struct AdamWTests {
-    private func parameter(_ values: [Double], shape: [Int]? = nil, compute: DType = .f32) -> Parameter {
+    private func parameter(
+        _ values: [Double], shape: [Int]? = nil, compute: DType = .f32
+    ) -> Parameter {
         Parameter(
-            name: "w", master: Tensor(values.map(Float.init), shape: shape, device: testDevice), compute: compute)
+            name: "w", master: Tensor(values.map(Float.init), shape: shape, device: testDevice),
+            compute: compute)
     }
 
     private func setGradient(_ parameter: Parameter, _ values: [Double]) {
@@ -54,7 +57,9 @@ import Testing
         setGradient(b, [4])
         let optimizer = AdamW([a, b], eps: 1e9)
         #expect(optimizer.step(learningRate: 1e9, maxGradNorm: limit) == 5)
-        expectClose(a.master.doubles() + b.master.doubles(), [-3 * scale, 0, -4 * scale], Tolerance(relative: 1e-5))
+        expectClose(
+            a.master.doubles() + b.master.doubles(), [-3 * scale, 0, -4 * scale],
+            Tolerance(relative: 1e-5))
         #expect(a.gradient.doubles() == [3, 0])
     }
 
@@ -88,7 +93,9 @@ import Testing
                 model.zeroGradients()
                 let tape = Tape()
                 tape.backward(
-                    try model.logprobs(PackedBatch(sequences: [ids], promptLengths: [1]), tape: tape).logprobs.sum())
+                    try model.logprobs(
+                        PackedBatch(sequences: [ids], promptLengths: [1]), tape: tape
+                    ).logprobs.sum())
                 optimizer.step(learningRate: 1e-2, maxGradNorm: 1)
             }
             let (a, first) = try make()
@@ -101,7 +108,9 @@ import Testing
             #expect(second.stepCount == 2)
             try step(a, first, [7, 8, 9])
             try step(b, second, [7, 8, 9])
-            for (p, q) in zip(a.parameters, b.parameters) { #expect(p.master.bytes() == q.master.bytes(), "\(p.name)") }
+            for (p, q) in zip(a.parameters, b.parameters) {
+                #expect(p.master.bytes() == q.master.bytes(), "\(p.name)")
+            }
         }
     }
 
