@@ -13,7 +13,8 @@ let cPlugins = ["Length": "length"]
 
 let strict: [SwiftSetting] =
     Context.environment["KEEL_STRICT"] == nil ? [] : [.treatAllWarnings(as: .error)]
-let strictC: [CSetting] = Context.environment["KEEL_STRICT"] == nil ? [] : [.treatAllWarnings(as: .error)]
+let strictC: [CSetting] =
+    Context.environment["KEEL_STRICT"] == nil ? [] : [.treatAllWarnings(as: .error)]
 
 /// Plugins export one symbol and nothing else, and resolve everything when they are loaded.
 let pluginLink: [LinkerSetting] = [
@@ -37,9 +38,10 @@ let package = Package(
     products: [
         .executable(name: "keel", targets: ["keel"]),
         .library(name: "KeelPlugin", type: .static, targets: ["KeelPlugin"]),
-    ] + (swiftPlugins.map { ($0.key, $0.value) } + cPlugins.map { ($0.key, $0.value) }).map {
-        .library(name: "keel-\($0.1)", type: .dynamic, targets: [$0.0])
-    },
+    ]
+        + (swiftPlugins.map { ($0.key, $0.value) } + cPlugins.map { ($0.key, $0.value) }).map {
+            .library(name: "keel-\($0.1)", type: .dynamic, targets: [$0.0])
+        },
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -49,12 +51,15 @@ let package = Package(
         // System libraries.
         .systemLibrary(name: "CJSON", pkgConfig: "json-c", providers: [.apt(["libjson-c-dev"])]),
         .systemLibrary(name: "CDNNL", providers: [.apt(["libdnnl-dev"])]),
-        .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
+        .systemLibrary(
+            name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
         .systemLibrary(name: "CUTF8Proc", providers: [.apt(["libutf8proc-dev"])]),
 
         // The SDK. Free of unsafe flags, so that other packages can depend on it by version.
         .target(name: "CKeel", path: "SDK/C"),
-        .target(name: "KeelPlugin", dependencies: ["CKeel"], path: "SDK/Swift/KeelPlugin", swiftSettings: strict),
+        .target(
+            name: "KeelPlugin", dependencies: ["CKeel"], path: "SDK/Swift/KeelPlugin",
+            swiftSettings: strict),
 
         // The host.
         .target(
@@ -62,7 +67,12 @@ let package = Package(
             cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-fno-trapping-math"])] + strictC),
         host("KeelCore", ["CJSON", .product(name: "Logging", package: "swift-log")]),
         host("KeelTensor", ["KeelCore", "CKernels", "CDNNL"]),
-        host("KeelModel", ["KeelCore", "KeelTensor", .product(name: "OrderedCollections", package: "swift-collections")]),
+        host(
+            "KeelModel",
+            [
+                "KeelCore", "KeelTensor",
+                .product(name: "OrderedCollections", package: "swift-collections"),
+            ]),
         host("KeelText", ["KeelCore", "CPCRE2", "CUTF8Proc"]),
         host("KeelData", ["KeelCore", "KeelText"]),
         host("KeelBridge", ["KeelCore", "KeelTensor", "CKeel"]),
@@ -75,18 +85,23 @@ let package = Package(
         .executableTarget(
             name: "keel",
             dependencies: [
-                "KeelCore", "KeelTensor", "KeelModel", "KeelText", "KeelData", "KeelBridge", "KeelHost",
+                "KeelCore", "KeelTensor", "KeelModel", "KeelText", "KeelData", "KeelBridge",
+                "KeelHost",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict,
             linkerSettings: [
                 // DT_RPATH, not RUNPATH: it also serves the plugins loaded with dlopen.
-                .unsafeFlags(["-Xlinker", "-rpath", "-Xlinker", "$ORIGIN/../lib/keel", "-Xlinker", "--disable-new-dtags"])
+                .unsafeFlags([
+                    "-Xlinker", "-rpath", "-Xlinker", "$ORIGIN/../lib/keel", "-Xlinker",
+                    "--disable-new-dtags",
+                ])
             ]),
 
         // Tests.
         .target(
-            name: "KeelTestSupport", dependencies: ["KeelCore", "KeelTensor"], path: "Tests/KeelTestSupport",
+            name: "KeelTestSupport", dependencies: ["KeelCore", "KeelTensor"],
+            path: "Tests/KeelTestSupport",
             swiftSettings: strict),
         tests("KeelCoreTests", ["KeelCore"]),
         tests("KeelTensorTests", ["KeelCore", "KeelTensor"]),
@@ -94,18 +109,26 @@ let package = Package(
         tests("KeelTextTests", ["KeelCore", "KeelText"]),
         tests("KeelDataTests", ["KeelCore", "KeelText", "KeelData"]),
         tests("KeelBridgeTests", ["KeelCore", "KeelTensor", "KeelBridge"]),
-        tests("KeelHostTests", ["KeelCore", "KeelTensor", "KeelModel", "KeelText", "KeelData", "KeelBridge", "KeelHost"]),
+        tests(
+            "KeelHostTests",
+            [
+                "KeelCore", "KeelTensor", "KeelModel", "KeelText", "KeelData", "KeelBridge",
+                "KeelHost",
+            ]),
         tests("PluginTests", ["KeelCore", "KeelTensor", "KeelBridge", "KeelHost"]),
         tests("CLITests", ["KeelCore"]),
     ]
         + swiftPlugins.map {
             .target(
-                name: $0.key, dependencies: ["KeelPlugin"], path: "Plugins/\($0.key)", swiftSettings: strict,
+                name: $0.key, dependencies: ["KeelPlugin"], path: "Plugins/\($0.key)",
+                swiftSettings: strict,
                 linkerSettings: pluginLink)
         }
         + cPlugins.map {
             .target(
-                name: $0.key, dependencies: ["CKeel"], path: "Plugins/\($0.key)", publicHeadersPath: ".",
-                cSettings: [.unsafeFlags(["-fvisibility=hidden"])] + strictC, linkerSettings: pluginLink)
+                name: $0.key, dependencies: ["CKeel"], path: "Plugins/\($0.key)",
+                publicHeadersPath: ".",
+                cSettings: [.unsafeFlags(["-fvisibility=hidden"])] + strictC,
+                linkerSettings: pluginLink)
         }
 )

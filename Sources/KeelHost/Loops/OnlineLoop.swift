@@ -39,7 +39,8 @@ final class OnlineLoop: TrainingLoop {
         rowsPerStep = config.train.rowsPerStep * update.communicator.size
         let rolloutRows = config.train.rolloutBatchSize ?? rowsPerStep
         stepsPerRollout = config.train.numIterations * max(1, rolloutRows / rowsPerStep)
-        order = EpochOrder(rowCount: prompts.count, rowsPerStep: rolloutRows / maker.samplesPerPrompt)
+        order = EpochOrder(
+            rowCount: prompts.count, rowsPerStep: rolloutRows / maker.samplesPerPrompt)
     }
 
     var stepsPerEpoch: Int { order.stepsPerEpoch * stepsPerRollout }
@@ -56,10 +57,13 @@ final class OnlineLoop: TrainingLoop {
         var rolloutMetrics: OrderedDictionary<String, Double> = [:]
         if rollout?.number != number {
             let chosen = try promptsOfRollout(number)
-            var made = try maker.make(chosen, stream: UInt64(number), place: "rollout", context: context)
+            var made = try maker.make(
+                chosen, stream: UInt64(number), place: "rollout", context: context)
             try settleLogprobs(&made.rollout)
             var columns = made.rollout.columns()
-            columns.rowJSON = chosen.flatMap { repeatElement($0.json, count: maker.samplesPerPrompt) }
+            columns.rowJSON = chosen.flatMap {
+                repeatElement($0.json, count: maker.samplesPerPrompt)
+            }
             let reported = try update.objective.prepare(&columns, context: context)
             rollout = (number, made.rollout.rows, columns)
             for (name, value) in reported.values { rolloutMetrics[name] = value }
@@ -87,7 +91,9 @@ final class OnlineLoop: TrainingLoop {
         guard recomputesLogprobs != false else { return }
         let own = try update.scorer.logprobs(rollout.rows).map { $0.map(Double.init) }
         if recomputesLogprobs == nil {
-            let worst = zip(own, rollout.oldLogprobs).flatMap { zip($0, $1).map { abs($0 - $1) } }.max() ?? 0
+            let worst =
+                zip(own, rollout.oldLogprobs).flatMap { zip($0, $1).map { abs($0 - $1) } }.max()
+                ?? 0
             let differs = worst > OnlineLoop.logprobTolerance
             recomputesLogprobs = differs
             Log.notice(
@@ -108,7 +114,8 @@ final class OnlineLoop: TrainingLoop {
     func evaluate(step: Int) throws -> OrderedDictionary<String, Double> {
         guard !valid.isEmpty else { return [:] }
         let once = RolloutMaker(
-            sampling: maker.sampling, rewards: maker.rewards, reference: maker.reference, samplesPerPrompt: 1)
+            sampling: maker.sampling, rewards: maker.rewards, reference: maker.reference,
+            samplesPerPrompt: 1)
         // The same draws at every evaluation: the curve shows the model, not the dice.
         let context = update.context(step: step, epoch: epoch(after: step))
         let made = try once.make(valid, stream: 0, place: "evaluate", context: context)
@@ -139,7 +146,8 @@ final class OnlineLoop: TrainingLoop {
         if let rollout, rollout.number == nextStep / stepsPerRollout {
             state["rollout"] = [
                 "number": JSON(rollout.number), "rows": .array(rollout.rows.map(\.json)),
-                "columns": rollout.columns.columnsJSON, "samples": .array(lastSamples.map { .object($0) }),
+                "columns": rollout.columns.columnsJSON,
+                "samples": .array(lastSamples.map { .object($0) }),
             ]
         }
         return .object(state)
@@ -151,7 +159,8 @@ final class OnlineLoop: TrainingLoop {
         guard let stored = state["rollout"], let number = stored["number"]?.int else { return }
         let rows = try (stored["rows"]?.array ?? []).map { try TokenizedRow(json: $0) }
         var columns = try ColumnBatch(rows: rows.count, columnsJSON: stored["columns"] ?? [:])
-        let raw = Dictionary(prompts.map { ($0.row, $0.json) }, uniquingKeysWith: { first, _ in first })
+        let raw = Dictionary(
+            prompts.map { ($0.row, $0.json) }, uniquingKeysWith: { first, _ in first })
         columns.rowJSON = rows.map { raw[$0.index] ?? .null }
         columns.rowIDs = rows.map { UInt64($0.index) }
         columns.tokens = rows.map { $0.prompt + ($0.completions.first ?? []) }

@@ -23,7 +23,8 @@ package final class Run {
 
     /// Opens the output folder; nothing but a new or resumed run may be in it.
     init(
-        setup: RunSetup, checkpoint: Checkpoint?, log: MetricLog, sampleLog: JSONLines, progress: Progress
+        setup: RunSetup, checkpoint: Checkpoint?, log: MetricLog, sampleLog: JSONLines,
+        progress: Progress
     ) throws {
         self.setup = setup
         config = setup.config
@@ -54,7 +55,8 @@ package final class Run {
                 throw saved(after: error)
             }
             try evaluateIfDue()
-            if Signals.takeSaveRequest() || (config.train.saveSteps > 0 && step % config.train.saveSteps == 0),
+            if Signals.takeSaveRequest()
+                || (config.train.saveSteps > 0 && step % config.train.saveSteps == 0),
                 step < setup.totalSteps
             {
                 try save()
@@ -73,7 +75,8 @@ package final class Run {
         guard step % config.train.loggingSteps == 0 || step == setup.totalSteps else { return }
         var means = window.drain()
         var values: OrderedDictionary<String, Double> = [
-            "loss": means.removeValue(forKey: "loss") ?? 0, "grad_norm": result.gradNorm, "learning_rate": rate,
+            "loss": means.removeValue(forKey: "loss") ?? 0, "grad_norm": result.gradNorm,
+            "learning_rate": rate,
             "num_tokens": Double(tokens),
         ]
         values.merge(means) { own, _ in own }
@@ -101,7 +104,8 @@ package final class Run {
     private func stopEarly(_ signal: Int32) throws -> ExitCode {
         progress.end()
         try save()
-        Log.notice("stopped by \(Signals.name(signal)) after step \(step); go on with --resume auto")
+        Log.notice(
+            "stopped by \(Signals.name(signal)) after step \(step); go on with --resume auto")
         return .stopped
     }
 
@@ -109,11 +113,13 @@ package final class Run {
     private func saved(after error: any Error) -> any Error {
         progress.end()
         var failure =
-            error as? KeelError ?? KeelError("train", "\(error)", at: "step \(step + 1)", code: .failed)
+            error as? KeelError
+            ?? KeelError("train", "\(error)", at: "step \(step + 1)", code: .failed)
         do {
             try save()
             failure.code = .stopped
-            let note = "the checkpoint of step \(step) is in \(store.path(step: step)); go on with --resume auto"
+            let note =
+                "the checkpoint of step \(step) is in \(store.path(step: step)); go on with --resume auto"
             failure.fix = failure.fix.map { "\($0)\n       \(note)" } ?? note
         } catch {
             Log.warning("no checkpoint could be written: \(error)")
@@ -132,7 +138,8 @@ package final class Run {
                 step: step, epoch: setup.loop.epoch(after: step),
                 values: [
                     "train_runtime": seconds, "train_samples_per_second": rows / seconds,
-                    "train_steps_per_second": steps / seconds, "train_loss": lossSum / Double(max(1, step)),
+                    "train_steps_per_second": steps / seconds,
+                    "train_loss": lossSum / Double(max(1, step)),
                 ])
         }
         try setup.model.save(to: config.outputDir)
@@ -152,7 +159,8 @@ package final class Run {
         var state: JSONObject = [
             "step": JSON(step), "total_steps": JSON(setup.totalSteps), "num_tokens": JSON(tokens),
             "loss_sum": .double(lossSum), "window": window.json,
-            "loop": try setup.loop.snapshot(nextStep: step), "plugins": Manifest.list(setup.plugins),
+            "loop": try setup.loop.snapshot(nextStep: step),
+            "plugins": Manifest.list(setup.plugins),
         ]
         if let saved = try setup.objective.save() { state["objective"] = saved.json }
         try store.save(step: step, state: state) { folder in
@@ -179,6 +187,7 @@ package final class Run {
 
     private func writeTrainerState(_ folder: String) throws {
         let state = log.trainerState(step: step, epoch: setup.loop.epoch(after: step))
-        try AtomicWrite.file(Files.join(folder, "trainer_state.json"), state.text(pretty: true) + "\n")
+        try AtomicWrite.file(
+            Files.join(folder, "trainer_state.json"), state.text(pretty: true) + "\n")
     }
 }
