@@ -69,8 +69,34 @@ import Testing
         try work.expectSame("whole", "full", step: 9)
     }
 
-    /// The log-prob recorded while sampling at temperature 1 is the one that training computes (f32).
-    @Test(arguments: [("f32", 1e-5), ("bf16", 0.05)])
+    /// Rollouts that do not divide into steps and groups are refused with the config.
+    @Test(arguments: [
+        "train.num_generations=3":
+            "an optimizer step has 4 rows, which is no multiple of train.num_generations (3)",
+        "train.rollout_batch_size=6":
+            "train.rollout_batch_size is 6, which is no multiple of the 4 rows of an optimizer step",
+    ])
+    func rolloutsAreWholeStepsAndGroups(change: String, what: String) throws {
+        let config = try work.config(.rloo, steps: 2)
+        let change =
+            change.hasPrefix("train.num") ? [change, "train.rollout_batch_size=null"] : [change]
+        let outcome = try work.train(config, into: "run", change.flatMap { ["--set", $0] })
+        #expect(outcome.code == ExitCode.config.rawValue)
+        #expect(outcome.errors.hasPrefix("error[config]: \(what)\n"), "\(outcome.errors)")
+        #expect(!Files.exists(work.path("run")))
+    }
+
+    /// An epoch's last rollout may be shorter than its steps.
+    @Test func aShortLastRollout() throws {
+        let config = try work.config(.rloo, steps: 14)
+        try work.folder.write("train.jsonl", TrainingFolder.preferences(5))
+        let outcome = try work.train(config, into: "run")
+        #expect(outcome.code == 0, "\(outcome.errors)")
+        #expect(try work.metrics("run").filter { $0["loss"] != nil }.count == 14)
+    }
+
+    /// The log-prob recorded while sampling at temperature 1 is the one that training computes: same kernels.
+    @Test(arguments: [("f32", 1e-5), ("bf16", 1e-5)])
     func recordedLogprobsAreTheRecomputedOnes(dtype: String, bound: Double) throws {
         try work.folder.write("prompts.jsonl", TrainingFolder.preferences(6))
         let generated = try keel(
