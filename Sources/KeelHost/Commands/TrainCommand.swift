@@ -67,7 +67,13 @@ package enum TrainCommand {
         let holdsRun =
             Files.exists(Files.join(config.outputDir, Manifest.file)) || !store.steps().isEmpty
         switch options.resume {
-        case .checkpoint(let path): return try store.open(Files.absolute(path))
+        case .checkpoint(let path):
+            let checkpoint = try store.open(Files.absolute(path))
+            if let newest = store.steps().last, newest > checkpoint.step {
+                Log.notice(
+                    "checkpoints after step \(checkpoint.step) are of the earlier run until this one gets there")
+            }
+            return checkpoint
         case .auto:
             let (found, damaged) = store.newest()
             for error in damaged {
