@@ -71,7 +71,8 @@ package enum TrainCommand {
             let checkpoint = try store.open(Files.absolute(path))
             if let newest = store.steps().last, newest > checkpoint.step {
                 Log.notice(
-                    "checkpoints after step \(checkpoint.step) are of the earlier run until this one gets there")
+                    "checkpoints after step \(checkpoint.step) are of the earlier run until this one gets there"
+                )
             }
             return checkpoint
         case .auto:
