@@ -50,8 +50,10 @@ enum Library {
                 "plugin", "\(Files.name(path)) is not a regular file", at: path, code: .unavailable)
         }
         let file = try MappedFile(path)
-        guard try ELFFile(file).exports(entrySymbol) ?? true else { throw noEntry(path) }
-        return SHA256.hex(file.bytes)
+        return try withExtendedLifetime(file) {
+            guard try ELFFile(file).exports(entrySymbol) ?? true else { throw noEntry(path) }
+            return SHA256.hex(file.bytes)
+        }
     }
 
     private static func noEntry(_ path: String) -> KeelError {

@@ -210,12 +210,13 @@ package final class PluginCatalog: Sendable {
                 guard seen.insert(path).inserted, Files.isRegular(path) else { continue }
                 let stamp = "\(Files.size(path) ?? 0) \(Files.modified(path) ?? 0)"
                 let entry: JSON
-                if let known = cache[path], known["stamp"]?.string == stamp {
+                if let known = cache[path], known["stamp"]?.string == stamp, known["error"] == nil {
                     entry = known
                 } else {
                     entry = describe(path, stamp: stamp)
-                    cache[path] = entry
-                    changed = true
+                    // What is wrong with a file may be mended outside of it: a library installed, Keel renewed.
+                    cache[path] = entry["error"] == nil ? entry : nil
+                    changed = changed || entry["error"] == nil
                 }
                 if let error = entry["error"]?.string {
                     result.broken.append(
