@@ -20,7 +20,19 @@ final class PluginSampling: TokenSampling {
         }
         return try sampler.sample(
             logits: &step.logits, vocabulary: step.vocabulary, sequences: sequences,
-            states: &step.states,
-            context: CallContext())
+            states: &step.states, context: PluginSampling.context(step))
+    }
+
+    /// What the plugin may ask of the run, as far as a generation knows it.
+    private static func context(_ step: SamplingStep) -> CallContext {
+        let settings = step.settings
+        return CallContext(
+            step: Int(clamping: settings.step),
+            facts: [
+                "vocab_size": Double(step.vocabulary),
+                "eos_token_id": settings.eosIDs.first.map(Double.init) ?? .nan,
+                "temperature": settings.temperature,
+                "max_completion_length": Double(settings.maxNewTokens),
+            ])
     }
 }

@@ -236,7 +236,8 @@ package final class Generator {
         let logits = model.temperedLogits(hidden: hidden, temperature: settings.temperature)
         let before = logits
         var step = SamplingStep(
-            logits: logits, vocabulary: vocabulary, rowIDs: running.map(\.rowID),
+            logits: logits, vocabulary: vocabulary, settings: settings,
+            rowIDs: running.map(\.rowID),
             contexts: running.map { $0.prefix.prompt + $0.ids },
             promptLengths: running.map(\.prefix.prompt.count), states: running.map(\.state))
         let chosen = try sampler?.sample(&step)

@@ -15,6 +15,8 @@ package struct SamplingStep {
     package var logits: [Float]
     /// Logits of one row.
     package let vocabulary: Int
+    /// Those of the generation: its step, temperature, ids that end a text.
+    package let settings: GenerationSettings
     /// The permanent id of each row's sequence.
     package let rowIDs: [UInt64]
     /// Prompt and generated ids of each sequence.
