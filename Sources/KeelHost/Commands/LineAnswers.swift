@@ -11,19 +11,35 @@ package enum LineAnswers {
     package static func run(
         over stream: LineStream = LineStream(), _ answer: (JSON) throws -> JSON
     ) throws -> ExitCode {
+        let code = try run(next: stream.next, write: stream.write, answer)
+        try stream.flush()
+        return code
+    }
+
+    /// The same over lines from anywhere.
+    ///
+    /// - Parameters:
+    ///   - next: the bytes of the next line without its end; nil after the last.
+    ///   - write: takes one answer without a line end.
+    /// - Returns: `failed` when a line could not be answered.
+    package static func run(
+        next: () throws -> [UInt8]?, write: (String) throws -> Void,
+        _ answer: (JSON) throws -> JSON
+    ) throws -> ExitCode {
         var code = ExitCode.ok
         var number = 0
-        while let line = try stream.next() {
+        while let line = try next() {
             number += 1
             guard line.contains(where: { $0 > 0x20 }) else { continue }
+            let result: JSON
             do {
-                try stream.write(answer(JSON.parse(line, name: "line \(number)")).text())
+                result = try answer(JSON.parse(line, name: "line \(number)"))
             } catch {
                 code = .failed
-                try stream.write(JSON.object(["error": .string(text(error))]).text())
+                result = ["error": .string(text(error))]
             }
+            try write(result.text())
         }
-        try stream.flush()
         return code
     }
 

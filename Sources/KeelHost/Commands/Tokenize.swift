@@ -25,7 +25,7 @@ package enum TokenizeCommand {
                 fix: "render the messages to text first and leave --chat away", code: .usage)
         }
         let tokenizer = try Tokenizer.load(directory: model)
-        return try answer(next, write) { json in
+        return try LineAnswers.run(next: next, write: write) { json in
             let encoding: Encoding
             if let text = json.string {
                 encoding = try tokenizer.encode(text, addSpecial: addSpecial)
@@ -59,7 +59,7 @@ package enum TokenizeCommand {
         write: (String) throws -> Void
     ) throws -> ExitCode {
         let tokenizer = try Tokenizer.load(directory: model)
-        return try answer(next, write) { json in
+        return try LineAnswers.run(next: next, write: write) { json in
             guard let list = json.array else {
                 throw KeelError(
                     "tokenizer", "a line must be a list of ids, found \(json.kind)", code: .badData)
@@ -76,26 +76,5 @@ package enum TokenizeCommand {
             }
             return .string(try tokenizer.decode(ids, skipSpecial: skipSpecial))
         }
-    }
-
-    private static func answer(
-        _ next: () throws -> [UInt8]?, _ write: (String) throws -> Void,
-        _ body: (JSON) throws -> JSON
-    ) throws -> ExitCode {
-        var code = ExitCode.ok
-        var number = 0
-        while let line = try next() {
-            number += 1
-            if line.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0D }) { continue }
-            let result: JSON
-            do {
-                result = try body(try JSON.parse(line, name: "line \(number)"))
-            } catch let error as KeelError {
-                result = ["error": .string(error.at.map { "\(error.what) (\($0))" } ?? error.what)]
-                code = .failed
-            }
-            try write(result.text())
-        }
-        return code
     }
 }
