@@ -142,6 +142,25 @@ import Testing
             """)
     }
 
+    @Test(arguments: [
+        (
+            ["train.per_device_train_batch_size=12"],
+            "an optimizer step has 12 completions, which is no multiple of train.num_generations (8)"
+        ),
+        (
+            ["train.rollout_batch_size=24", "train.gradient_accumulation_steps=2"],
+            "train.rollout_batch_size is 24, which is no multiple of the 16 completions of an optimizer step"
+        ),
+    ])
+    func rolloutsHoldWholeGroupsAndSteps(changes: [String], what: String) throws {
+        let online = ["objective.plugin=rloo", "rewards=[{\"plugin\": \"length\"}]"]
+        let outcome = try keel(
+            ["config", "show", "good.json"] + (online + changes).flatMap { ["--set", $0] },
+            in: folder.path)
+        #expect(outcome.code == ExitCode.config.rawValue, "\(outcome.errors)")
+        #expect(outcome.errors.hasPrefix("error[config]: \(what)"), "\(outcome.errors)")
+    }
+
     @Test func errorsForMachines() throws {
         let outcome = try keel(
             ["config", "show", "none.json", "--error-format", "json"], in: folder.path)

@@ -162,7 +162,7 @@ package final class ConfigReader {
         case .plugin:
             let file = full.lastIndex(of: "#").map { String(full[..<$0]) } ?? full
             if Files.isRegular(file) { return full }
-            return absent("plugin file", text, full, path, .unavailable)
+            return absent("plugin file", text, file, path, .unavailable)
         case .file:
             if Files.exists(full), !Files.isDirectory(full) { return full }
             return absent(
@@ -182,10 +182,21 @@ package final class ConfigReader {
     private func absent(
         _ what: String, _ text: String, _ full: String, _ path: String, _ code: ExitCode
     ) -> String? {
-        let names = (try? Files.list(Files.parent(full))) ?? []
-        let fix =
-            nearest(Files.name(full), among: names).map { "did you mean \"\($0)\" beside it?" }
-            ?? "check the path; it is relative to the config file"
+        let folder = Files.parent(full)
+        let names = (try? Files.list(folder)) ?? []
+        let isPlugin = code == .unavailable
+        let candidates = isPlugin ? names.filter { $0.hasSuffix(".so") } : names
+        let sources = names.filter {
+            $0.hasSuffix(".c") || $0.hasSuffix(".cpp") || $0.hasSuffix(".swift")
+        }
+        let fix: String
+        if let near = nearest(Files.name(full), among: candidates) {
+            fix = "did you mean \"\(near)\" beside it?"
+        } else if isPlugin, sources.count == 1 {
+            fix = "build it first: keel plugin build \(Files.join(folder, sources[0])) -o \(full)"
+        } else {
+            fix = "check the path; it is relative to the config file"
+        }
         report("\(shown(path)): no such \(what): \(text)", at: path, fix: fix, code: code)
         return nil
     }

@@ -51,8 +51,6 @@ package struct DataConfig: ConfigSection {
 
     @Key("valid", .file, "Held-out rows, JSONL.") package var valid: String? = nil
 
-    @Key("type", "The kind of rows; auto looks at the fields.") package var type = DataType.auto
-
     @Key("columns", "Renames: Keel's field name -> the field's name in the file.")
     package var columns = JSONObject()
 
@@ -72,12 +70,6 @@ package struct DataConfig: ConfigSection {
     package var maxCompletionLength: Int? = nil
 
     package init() {}
-}
-
-package enum DataType: String, ConfigChoice {
-    case auto, text, prompt
-    case promptCompletion = "prompt_completion"
-    case preference
 }
 
 package struct ObjectiveConfig: ConfigSection {
@@ -115,9 +107,6 @@ package struct RewardConfig: ConfigSection {
 
     @Key("clip", "Scores are held between these two numbers before weighting.")
     package var clip: [Double]? = nil
-
-    @Key("normalize", "Divide by the running standard deviation after taking off the running mean.")
-    package var normalize = false
 
     @Key("run", "How the plugin is run.") package var run = RewardRunConfig()
 

@@ -183,5 +183,24 @@ private struct PluginSearch {
                     + "train.num_generations is \(config.train.numGenerations)",
                 at: "train.num_generations", fix: "use 2 or more")
         }
+        if component.data == "rollouts" { checkRollout(config.train, reader) }
+    }
+
+    /// A rollout holds whole groups, and whole optimizer steps.
+    private func checkRollout(_ train: TrainConfig, _ reader: ConfigReader) {
+        let (rows, group) = (train.rowsPerStep, train.numGenerations)
+        if let rollout = train.rolloutBatchSize {
+            guard rollout % rows != 0 else { return }
+            reader.report(
+                "train.rollout_batch_size is \(rollout), which is no multiple of the \(rows) completions of an "
+                    + "optimizer step (per_device_train_batch_size * gradient_accumulation_steps)",
+                at: "train.rollout_batch_size", fix: "use \(max(1, rollout / rows) * rows)")
+        } else if rows % group != 0 {
+            reader.report(
+                "an optimizer step has \(rows) completions, which is no multiple of train.num_generations "
+                    + "(\(group))", at: "train.num_generations",
+                fix: "set train.per_device_train_batch_size to a multiple of \(group), or name a "
+                    + "train.rollout_batch_size")
+        }
     }
 }

@@ -150,6 +150,10 @@ extension String {
         ("\"model\": {\"path\": \"base\", \"path\": \"base\"}", "is given twice"),
         ("\"reference\": \"none\", \"wibble\": 1", "unknown key \"wibble\""),
         ("\"critic\": {}", "critic is not available"),
+        (
+            "\"rewards\": [{\"plugin\": \"a\", \"normalize\": true}]",
+            "rewards[0].normalize is not available"
+        ),
         ("\"reference\": \"base\"", "it takes \"initial\", \"none\""),
         ("\"reference\": {\"cache\": \"auto\"}", "reference.path is missing"),
         ("\"rewards\": [{\"weight\": 1}]", "rewards[0].plugin is missing"),
