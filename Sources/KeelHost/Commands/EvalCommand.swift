@@ -71,6 +71,13 @@ package enum EvalCommand {
         ]
         if let against = options.against {
             let (other, otherSamples, otherScored) = try completions(against)
+            guard samples.map(\.prompt.tokens) == otherSamples.map(\.prompt.tokens) else {
+                throw KeelError(
+                    "eval", "the two models do not read the prompts alike", at: options.data,
+                    fix:
+                        "compare models with the same tokenizer and context, on prompts that fit both",
+                    code: .badData)
+            }
             report["against"] = .object(
                 summary(against, otherSamples, otherScored, seed: options.seed))
             let wins = zip(scored.rewards, otherScored.rewards).map { own, other in

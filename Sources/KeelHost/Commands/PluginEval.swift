@@ -53,8 +53,12 @@ package final class PluginEval {
         }
         let parameters = try component.validate(params: params)
         let batch = try self.batch(object)
+        let epoch = object["epoch"]?.double ?? 0
+        guard epoch >= 0, epoch < 1e9 else {
+            throw KeelError("data", "\"epoch\" is \(epoch)", fix: "use 0 or more", code: .badData)
+        }
         var context = CallContext(
-            step: object["step"]?.int ?? 0, epoch: object["epoch"]?.double ?? 0,
+            step: object["step"]?.int ?? 0, epoch: epoch,
             phase: object["phase"]?.string ?? options.phase ?? component.phases.first?.name
                 ?? "policy")
         for (name, value) in object["facts"]?.object ?? JSONObject() {

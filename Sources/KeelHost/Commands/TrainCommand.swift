@@ -45,7 +45,11 @@ package enum TrainCommand {
 
         try Files.makeDirectory(config.outputDir)
         try store.removeLeftovers()
-        if options.overwrite, checkpoint == nil { try clear(config.outputDir) }
+        // A run that was killed before its first checkpoint starts afresh, and so do its logs.
+        let isRestart = Files.exists(Files.join(config.outputDir, Manifest.file))
+        if checkpoint == nil, options.overwrite || isRestart {
+            try clear(config.outputDir, checkpoints: options.overwrite)
+        }
         try AtomicWrite.file(
             Files.join(config.outputDir, Manifest.file),
             try Manifest.json(setup).text(pretty: true) + "\n")
@@ -91,15 +95,15 @@ package enum TrainCommand {
         }
     }
 
-    /// Removes what an earlier run wrote: its checkpoints, logs and events.
+    /// Removes what an earlier run wrote: its logs and events, and with `checkpoints` those too.
     ///
     /// Foreign files stay.
-    private static func clear(_ folder: String) throws {
+    private static func clear(_ folder: String, checkpoints: Bool) throws {
         let own: Set = [
             Manifest.file, "metrics.jsonl", "samples.jsonl", "trainer_state.json", "runs",
         ]
-        for name in try Files.list(folder) where own.contains(name) || name.hasPrefix("checkpoint-")
-        {
+        for name in try Files.list(folder)
+        where own.contains(name) || (checkpoints && name.hasPrefix("checkpoint-")) {
             try Files.remove(Files.join(folder, name))
         }
     }

@@ -97,10 +97,14 @@ package struct CheckpointStore {
         return Checkpoint(folder: folder, state: state)
     }
 
-    /// Removes the oldest checkpoints beyond `limit` (nil keeps all), and what unfinished writes left.
-    package func prune(keeping limit: Int?) throws {
-        if let limit {
-            for step in steps().dropLast(max(1, limit)) { try Files.remove(path(step: step)) }
+    /// Removes the oldest checkpoints up to `newest` beyond `limit` (nil keeps all).
+    ///
+    /// Those of later steps stay and do not count: a run that went on from before them, because they were
+    /// damaged or it was told to, would else lose what it has just written.
+    package func prune(keeping limit: Int?, upTo newest: Int) throws {
+        guard let limit else { return }
+        for step in steps().filter({ $0 <= newest }).dropLast(max(1, limit)) {
+            try Files.remove(path(step: step))
         }
     }
 

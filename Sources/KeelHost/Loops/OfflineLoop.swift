@@ -13,12 +13,9 @@ final class OfflineLoop: TrainingLoop {
     private let rawValidRow: (Int) -> JSON
     private let update: PolicyUpdate
     private let reference: ReferenceLogprobs?
-    private let order: EpochOrder
-    private let sampler: DataSamplerInstance
+    private let order: EpochRows
     private let sampling: Sampling?
     private let config: RunConfig
-    /// The order of the epoch in use, asked for once.
-    private var current: (epoch: Int, order: [Int])?
 
     /// - Parameters:
     ///   - rawRow: the data set row behind a tokenised one; `rawValidRow` likewise.
@@ -35,22 +32,17 @@ final class OfflineLoop: TrainingLoop {
         self.rawValidRow = rawValidRow
         self.update = update
         self.reference = reference
-        self.sampler = sampler
         self.sampling = sampling
         self.config = config
         let perStep = config.train.rowsPerStep * update.communicator.size
-        order = EpochOrder(rowCount: rows.count, rowsPerStep: perStep)
+        order = EpochRows(count: rows.count, perStep: perStep, sampler: sampler)
     }
 
     var stepsPerEpoch: Int { order.stepsPerEpoch }
     func epoch(after steps: Int) -> Double { order.progress(after: steps) }
 
     func step(_ step: Int, learningRate: Double) throws -> StepResult {
-        let epoch = order.epoch(of: step)
-        if current?.epoch != epoch {
-            current = (epoch, try sampler.order(epoch: epoch, count: rows.count))
-        }
-        let chosen = order.positions(of: step).map { rows[current?.order[$0] ?? $0] }
+        let chosen = try order.rows(of: step).map { rows[$0] }
         let context = update.context(step: step, epoch: order.progress(after: step))
         let (columns, reported) = try prepared(chosen, chosen.map { rawRow($0.index) }, context)
         var outcome = try update.run(
@@ -111,11 +103,11 @@ final class OfflineLoop: TrainingLoop {
     }
 
     func snapshot(nextStep: Int) throws -> JSON {
-        try sampler.save().map { ["order": $0.json] } ?? [:]
+        try order.snapshot(nextStep: nextStep).map { ["order": $0] } ?? [:]
     }
 
     func restore(_ state: JSON) throws {
-        if let saved = Instance.State(json: state["order"]) { try sampler.load(saved) }
+        try order.restore(state["order"])
     }
 
     func flushCaches() { reference?.flush() }

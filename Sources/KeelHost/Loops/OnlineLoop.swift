@@ -10,13 +10,12 @@ final class OnlineLoop: TrainingLoop {
     private let valid: [Prompt]
     private let maker: RolloutMaker
     private let update: PolicyUpdate
-    private let sampler: DataSamplerInstance
     private let config: RunConfig
-    private let order: EpochOrder
+    /// Of prompts, by rollouts.
+    private let order: EpochRows
     /// Optimizer steps that one rollout serves.
     private let stepsPerRollout: Int
     private let rowsPerStep: Int
-    private var current: (epoch: Int, order: [Int])?
     /// The rollout in use: its rows, and its columns as `prepare` left them.
     private var rollout: (number: Int, rows: [TokenizedRow], columns: ColumnBatch)?
     private var lastSamples: [JSONObject] = []
@@ -34,13 +33,12 @@ final class OnlineLoop: TrainingLoop {
         self.valid = valid
         self.maker = maker
         self.update = update
-        self.sampler = sampler
         self.config = config
         rowsPerStep = config.train.rowsPerStep * update.communicator.size
         let rolloutRows = config.train.rolloutBatchSize ?? rowsPerStep
         stepsPerRollout = config.train.numIterations * max(1, rolloutRows / rowsPerStep)
-        order = EpochOrder(
-            rowCount: prompts.count, rowsPerStep: rolloutRows / maker.samplesPerPrompt)
+        order = EpochRows(
+            count: prompts.count, perStep: rolloutRows / maker.samplesPerPrompt, sampler: sampler)
     }
 
     var stepsPerEpoch: Int { order.stepsPerEpoch * stepsPerRollout }
@@ -56,7 +54,7 @@ final class OnlineLoop: TrainingLoop {
         let context = update.context(step: step, epoch: epoch(after: step))
         var rolloutMetrics: OrderedDictionary<String, Double> = [:]
         if rollout?.number != number {
-            let chosen = try promptsOfRollout(number)
+            let chosen = try order.rows(of: number).map { prompts[$0] }
             var made = try maker.make(
                 chosen, stream: UInt64(number), place: "rollout", context: context)
             try settleLogprobs(&made.rollout)
@@ -103,14 +101,6 @@ final class OnlineLoop: TrainingLoop {
         if recomputesLogprobs == true { rollout.oldLogprobs = own }
     }
 
-    private func promptsOfRollout(_ number: Int) throws -> [Prompt] {
-        let epoch = order.epoch(of: number)
-        if current?.epoch != epoch {
-            current = (epoch, try sampler.order(epoch: epoch, count: prompts.count))
-        }
-        return order.positions(of: number).map { prompts[current?.order[$0] ?? $0] }
-    }
-
     func evaluate(step: Int) throws -> OrderedDictionary<String, Double> {
         guard !valid.isEmpty else { return [:] }
         let once = RolloutMaker(
@@ -141,9 +131,14 @@ final class OnlineLoop: TrainingLoop {
 
     func snapshot(nextStep: Int) throws -> JSON {
         var state = JSONObject()
-        if let saved = try sampler.save() { state["order"] = saved.json }
+        // The order is asked for with the next rollout; inside one that is the rollout after it.
+        let isInside = rollout?.number == nextStep / stepsPerRollout
+        let nextRollout = nextStep / stepsPerRollout + (isInside ? 1 : 0)
+        if let saved = try order.snapshot(nextStep: nextRollout) { state["order"] = saved }
+        let rewards = try maker.rewards.runners.map { try $0.save()?.json ?? .null }
+        if rewards.contains(where: { !$0.isNull }) { state["rewards"] = .array(rewards) }
         if let recomputesLogprobs { state["recomputes_logprobs"] = .bool(recomputesLogprobs) }
-        if let rollout, rollout.number == nextStep / stepsPerRollout {
+        if let rollout, isInside {
             state["rollout"] = [
                 "number": JSON(rollout.number), "rows": .array(rollout.rows.map(\.json)),
                 "columns": rollout.columns.columnsJSON,
@@ -154,7 +149,10 @@ final class OnlineLoop: TrainingLoop {
     }
 
     func restore(_ state: JSON) throws {
-        if let saved = Instance.State(json: state["order"]) { try sampler.load(saved) }
+        try order.restore(state["order"])
+        for (runner, saved) in zip(maker.rewards.runners, state["rewards"]?.array ?? []) {
+            if let saved = Instance.State(json: saved) { try runner.load(saved) }
+        }
         recomputesLogprobs = state["recomputes_logprobs"]?.bool
         guard let stored = state["rollout"], let number = stored["number"]?.int else { return }
         let rows = try (stored["rows"]?.array ?? []).map { try TokenizedRow(json: $0) }

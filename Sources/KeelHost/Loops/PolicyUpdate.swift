@@ -88,6 +88,7 @@ final class PolicyUpdate {
             outcome.loss += result.loss
             outcome.metrics.merge(result.metrics)
             if isTraining {
+                try checkGradients(result.gradients)
                 let seed = seeds(result.gradients, name: "logprobs", like: pass)
                 tape.backward([(pass.logprobs, seed)])
             }
@@ -130,6 +131,20 @@ final class PolicyUpdate {
             }
         }
         return Tensor(flat, shape: [flat.count], device: pass.logprobs.device)
+    }
+
+    /// Refuses a gradient that would be lost: the model's pass gives derivatives of the log-probs alone.
+    private func checkGradients(_ gradients: [String: Column]) throws {
+        let lost = gradients.filter { name, column in
+            ColumnNames.split(name).base != "logprobs" && column.values.contains { $0 != 0 }
+        }
+        guard let name = lost.keys.min() else { return }
+        throw KeelError(
+            "train",
+            "the loss of \(objective.component.title) depends on \"\(name)\", which has no gradient in a run",
+            at: objective.component.path,
+            fix: "use it as a constant (detach), or leave its term out",
+            code: .unavailable)
     }
 
     private func check(_ loss: Double, rows: ArraySlice<TokenizedRow>, step: Int) throws {

@@ -32,7 +32,10 @@ final class ReferenceLogprobs {
     func logprobs(_ rows: [TokenizedRow]) throws -> [[Float]] {
         try rows.flatMap { row in
             let key = ReferenceLogprobs.key(row)
-            if let values = known[key] { return values }
+            // A damaged line of the cache may read as fewer numbers.
+            if let values = known[key], values.map(\.count) == row.completions.map(\.count) {
+                return values
+            }
             let values = try scorer.logprobs([row])
             known[key] = values
             isDirty = true

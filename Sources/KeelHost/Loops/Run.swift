@@ -51,10 +51,10 @@ package final class Run {
                 let result = try setup.loop.step(step, learningRate: rate)
                 step += 1
                 try record(result, rate)
+                try evaluateIfDue()
             } catch {
                 throw saved(after: error)
             }
-            try evaluateIfDue()
             if Signals.takeSaveRequest()
                 || (config.train.saveSteps > 0 && step % config.train.saveSteps == 0),
                 step < setup.totalSteps
@@ -123,6 +123,8 @@ package final class Run {
             failure.fix = failure.fix.map { "\($0)\n       \(note)" } ?? note
         } catch {
             Log.warning("no checkpoint could be written: \(error)")
+            // Without a checkpoint there is nothing to go on from.
+            if failure.code == .stopped { failure.code = .failed }
         }
         return failure
     }
@@ -169,7 +171,7 @@ package final class Run {
             try writeTrainerState(folder)
         }
         savedStep = step
-        try store.prune(keeping: config.train.saveTotalLimit)
+        try store.prune(keeping: config.train.saveTotalLimit, upTo: step)
         progress.note("checkpoint-\(step) written")
     }
 

@@ -72,13 +72,15 @@ final class RunSetup {
             device: device)
         let needs = objective.needs()
         try RunSetup.check(needs, isOnline: isOnline, config)
+        try RunSetup.refuseUnsupported(plugins.objective.component, config)
         let model = try Model.load(
             directory: weights ?? config.model.path, dtype: dtype, device: device)
         self.model = model
         if let longest = train.rows.map({ row in
             row.prompt.count + (row.completions.map(\.count).max() ?? 0)
         }).max(),
-            longest > model.contextLength
+            // A prompt needs room for an answer.
+            longest + (isOnline ? 1 : 0) > model.contextLength
         {
             throw KeelError(
                 "data", "a row has \(longest) tokens, the model takes \(model.contextLength)",
@@ -196,6 +198,32 @@ final class RunSetup {
                     fix: "a run of this kind gives \(known.joined(separator: ", "))",
                     code: .unavailable)
             }
+        }
+    }
+
+    /// What the contract lets an objective ask for and this host cannot do yet, and groups that a micro-batch would part.
+    private static func refuseUnsupported(_ component: Component, _ config: RunConfig) throws {
+        func refuse(_ what: String, _ fix: String) -> KeelError {
+            KeelError(
+                "plugin", "objective \"\(component.name)\" \(what)",
+                at: config.places.place(of: "objective.plugin"), fix: fix, code: .unavailable)
+        }
+        let other = "choose another objective, or a newer Keel"
+        if component.phases.count > 1 {
+            throw refuse("has several phases; this Keel runs one", other)
+        }
+        if component.flags.contains(.prepareDataset) {
+            throw refuse(
+                "prepares the whole data set; this Keel prepares the rows of a step", other)
+        }
+        if let head = component.heads.first { throw refuse("needs the head \"\(head)\"", other) }
+        if component.flags.contains(.coupled), component.data == "rollouts",
+            config.train.perDeviceTrainBatchSize % config.train.numGenerations != 0
+        {
+            throw refuse(
+                "needs whole groups in a micro-batch",
+                "set train.per_device_train_batch_size to a multiple of train.num_generations "
+                    + "(\(config.train.numGenerations))")
         }
     }
 

@@ -59,10 +59,18 @@ import Testing
     @Test func onlyTheNewestAreKept() throws {
         defer { try? Files.remove(folder) }
         let store = try filled([1, 2, 3, 4])
-        try store.prune(keeping: 2)
+        try store.prune(keeping: 2, upTo: 4)
         #expect(store.steps() == [3, 4])
-        try store.prune(keeping: nil)
+        try store.prune(keeping: nil, upTo: 4)
         #expect(store.steps() == [3, 4])
+    }
+
+    /// A run that went on from step 4, because what is in 10 is damaged, keeps what it writes.
+    @Test func laterOnesDoNotPushOutTheNewest() throws {
+        defer { try? Files.remove(folder) }
+        let store = try filled([2, 4, 10])
+        try store.prune(keeping: 1, upTo: 4)
+        #expect(store.steps() == [4, 10])
     }
 
     @Test func leftoversOfAKilledWriteGo() throws {
