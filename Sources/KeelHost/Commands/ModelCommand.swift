@@ -62,11 +62,11 @@ package enum ModelCommand {
         }
         let settings = try KeelModel.ModelConfig(path: config)
         let architecture = try Families.architecture(of: settings)
-        let bytes = architecture.weights.reduce(0) { $0 + $1.count } * 4
-        guard bytes < Machine.memory else {
+        let bytes = architecture.weights.reduce(0.0) { $0 + 4 * Double($1.count) }
+        guard bytes < Double(Machine.memory) else {
             throw KeelError(
                 "model",
-                "the new weights need \(bytes >> 20) MiB, the machine has \(Machine.memory >> 20)",
+                "the new weights need \((bytes / 0x1p20).text(digits: 4)) MiB, the machine has \(Machine.memory >> 20)",
                 at: config, fix: "describe a smaller model", code: .badData)
         }
         let source = Files.isDirectory(tokenizer) ? tokenizer : Files.parent(tokenizer)

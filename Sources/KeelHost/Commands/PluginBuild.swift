@@ -1,3 +1,4 @@
+import Glibc
 import KeelBridge
 import KeelCore
 
@@ -111,7 +112,7 @@ package struct PluginBuild {
     /// Compiles to a temporary name beside the target, so that a failed build leaves the old plugin.
     private func compile(_ target: String, _ command: (String) throws -> [String]) throws {
         try Files.makeDirectory(Files.parent(target))
-        let temporary = Files.join(Files.parent(target), ".\(Files.name(target)).tmp-build")
+        let temporary = Files.join(Files.parent(target), ".\(Files.name(target)).tmp-\(getpid())")
         defer { try? Files.remove(temporary) }
         try execute(try command(temporary), what: "\(Files.name(source)) does not compile")
         try Files.copy(temporary, to: target)
