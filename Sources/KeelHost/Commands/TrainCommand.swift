@@ -41,6 +41,7 @@ package enum TrainCommand {
         }
         let setup = try RunSetup(
             config: config, plugins: plugins, catalog: catalog, weights: checkpoint?.folder)
+        if let checkpoint { Manifest.compare(checkpoint, setup) }
         for note in setup.notes { Log.notice(note) }
 
         try Files.makeDirectory(config.outputDir)

@@ -14,8 +14,7 @@ enum Manifest {
             "keel": .string(Build.version), "config": setup.config.json,
             "seed": JSON(setup.config.train.seed),
             "total_steps": JSON(setup.totalSteps), "plugins": list(setup.plugins),
-            "data": .object(
-                JSONObject(pairs: setup.dataHashes.map { ($0.0, ["sha256": .string($0.1)]) })),
+            "data": data(setup),
             "model": [
                 "path": .string(setup.config.model.path),
                 "sha256": .string(try ModelDirectory(setup.config.model.path).contentHash()),
@@ -23,6 +22,25 @@ enum Manifest {
             ],
             "kernels": .string("\(setup.device.isa)"), "replayable": .bool(isReplayable),
         ]
+    }
+
+    static func data(_ setup: RunSetup) -> JSON {
+        .object(JSONObject(pairs: setup.dataHashes.map { ($0.0, ["sha256": .string($0.1)]) }))
+    }
+
+    /// Says what differs from the run that wrote the checkpoint, where going on is possible all the same.
+    static func compare(_ checkpoint: Checkpoint, _ setup: RunSetup) {
+        for (name, entry) in checkpoint.state["data"]?.object ?? JSONObject() {
+            let now = setup.dataHashes.first { $0.0 == name }?.1
+            guard entry["sha256"]?.string != now else { continue }
+            Log.warning(
+                "data.\(name) is not the file this run was made with; the run goes on with other rows"
+            )
+        }
+        for (section, before) in checkpoint.state["config"]?.object ?? JSONObject() {
+            guard section != "output_dir", setup.config.json[section] != before else { continue }
+            Log.warning("the config's \"\(section)\" is not what this run was made with")
+        }
     }
 
     static func list(_ plugins: RunPlugins) -> JSON {

@@ -81,8 +81,10 @@ final class OfflineLoop: TrainingLoop {
             var outcome = try update.run(
                 rows: rows, columns: columns, learningRate: nil, context: context)
             outcome.metrics.merge(reported)
-            let weight = Reduction.denominator(of: columns).rows
-            total.add("loss", outcome.loss, weight: weight)
+            let counts = Reduction.denominator(of: columns)
+            total.add(
+                "loss", outcome.loss,
+                weight: update.reduction == .tokenMean ? counts.tokens : counts.rows)
             for (name, value) in StepResult(outcome).metrics {
                 total.add(name, value, weight: Double(rows.count))
             }

@@ -21,7 +21,8 @@ final class ReferenceLogprobs {
         self.scorer = scorer
         file = cacheFolder.map {
             let name = SHA256.hex(
-                "\(ReferenceLogprobs.magic) \(contentHash) \(scorer.temperature) \(scorer.model.dtype)"
+                "\(ReferenceLogprobs.magic) \(Build.version) \(scorer.model.device.isa) "
+                    + "\(contentHash) \(scorer.temperature) \(scorer.model.dtype)"
             )
             return Files.join($0, "reference/\(name.prefix(32)).jsonl")
         }

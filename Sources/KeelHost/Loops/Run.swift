@@ -162,7 +162,8 @@ package final class Run {
             "step": JSON(step), "total_steps": JSON(setup.totalSteps), "num_tokens": JSON(tokens),
             "loss_sum": .double(lossSum), "window": window.json,
             "loop": try setup.loop.snapshot(nextStep: step),
-            "plugins": Manifest.list(setup.plugins),
+            "plugins": Manifest.list(setup.plugins), "data": Manifest.data(setup),
+            "config": setup.config.json,
         ]
         if let saved = try setup.objective.save() { state["objective"] = saved.json }
         try store.save(step: step, state: state) { folder in

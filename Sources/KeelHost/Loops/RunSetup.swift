@@ -110,6 +110,7 @@ final class RunSetup {
             facts: [
                 "vocab_size": Double(model.vocabularySize),
                 "eos_token_id": model.eosIDs.first.map(Double.init) ?? .nan,
+                "pad_token_id": tokenizer.padID.map(Double.init) ?? .nan,
                 "temperature": config.sampler.temperature,
                 "max_completion_length": Double(config.data.maxCompletionLength ?? 512),
                 "num_generations": Double(config.train.numGenerations),
