@@ -31,6 +31,21 @@ struct ELFFile {
         guard type == 3 else {
             throw refuse("is an ELF file but no shared library", fix: "link it with -shared")
         }
+        try checkSegments()
+    }
+
+    /// The loader maps segments without asking whether the file is long enough for them.
+    private func checkSegments() throws {
+        guard let table = load(32, UInt64.self), let entry = load(54, UInt16.self),
+            let count = load(56, UInt16.self), entry >= 56
+        else { throw truncated }
+        for index in 0..<UInt64(count) {
+            let (offset, overflow) = table.addingReportingOverflow(index * UInt64(entry))
+            guard !overflow, let at = Int(exactly: offset), at <= bytes.count - 56,
+                let start = load(at + 8, UInt64.self), let size = load(at + 32, UInt64.self),
+                size <= UInt64(bytes.count), start <= UInt64(bytes.count) - size || size == 0
+            else { throw truncated }
+        }
     }
 
     /// Whether a function is exported; nil when the file has no section table to tell.
@@ -86,7 +101,7 @@ struct ELFFile {
     }
 
     private var truncated: KeelError {
-        refuse("is damaged: a table of it lies outside of the file")
+        refuse("is damaged: a part of it lies outside of the file", fix: "build or copy it again")
     }
 
     private func refuse(_ what: String, fix: String? = nil) -> KeelError {

@@ -29,7 +29,7 @@ enum Library {
         guard let plugin = entry() else {
             throw KeelError(
                 "plugin", "\(entrySymbol) of \(Files.name(path)) returned nothing", at: path,
-                code: .unavailable)
+                fix: "return the address of a keel_plugin", code: .unavailable)
         }
         var reader = DescriptorReader(path: path, sha256: hash)
         return try reader.read(plugin)
