@@ -196,7 +196,7 @@ package final class PluginCatalog: Sendable {
     // MARK: - Scanning
 
     /// Bump when what is remembered changes.
-    private static let cacheFormat = 1
+    private static let cacheFormat = 2
 
     private func scanFolders() -> Scan {
         var cache = readCache()
@@ -253,17 +253,24 @@ package final class PluginCatalog: Sendable {
     private func readCache() -> [String: JSON] {
         guard let bytes = try? Files.read(cachePath),
             let json = try? JSON.parse(bytes, name: cachePath),
-            json["format"]?.int == PluginCatalog.cacheFormat, let files = json["files"]?.object
+            json["format"]?.int == PluginCatalog.cacheFormat, let files = json["files"]?.object,
+            json["sha256"]?.string == PluginCatalog.hash(files)
         else { return [:] }
         return Dictionary(files.map { ($0.key, $0.value) }) { first, _ in first }
     }
 
+    /// Tells a damaged cache from a whole one.
+    private static func hash(_ files: JSONObject) -> String {
+        SHA256.hex(JSON.object(files).text())
+    }
+
     /// A cache that cannot be written is no error: the next look is slower.
     private func writeCache(_ cache: [String: JSON]) {
-        let files = cache.filter { Files.exists($0.key) }.sorted { $0.key < $1.key }
+        let known = cache.filter { Files.exists($0.key) }.sorted { $0.key < $1.key }
+        let files = JSONObject(pairs: known.map { ($0.key, $0.value) })
         let object: JSONObject = [
-            "format": JSON(PluginCatalog.cacheFormat),
-            "files": .object(JSONObject(pairs: files.map { ($0.key, $0.value) })),
+            "format": JSON(PluginCatalog.cacheFormat), "files": .object(files),
+            "sha256": .string(PluginCatalog.hash(files)),
         ]
         try? Files.makeDirectory(Files.parent(cachePath))
         try? AtomicWrite.file(cachePath, JSON.object(object).text())

@@ -72,22 +72,32 @@ struct PluginCatalogTests {
                 == ["as described"])
         let cache = "\(folder)/plugins.json"
         let text = try String(contentsOfFile: cache, encoding: .utf8)
-        try text.replacingOccurrences(of: "as described", with: "as remembered").write(
-            toFile: cache, atomically: true, encoding: .utf8)
+        try forge(cache, "as described", "as remembered")
         #expect(
             PluginCatalog(searchPaths: [folder], cacheFolder: folder).list().components.map(\.help)
                 == ["as remembered"])
         // A file whose size or time differs from what was noted is read again.
-        let aged = try String(contentsOfFile: cache, encoding: .utf8).replacingOccurrences(
-            of: "\"stamp\":\"", with: "\"stamp\":\"1")
-        try aged.write(toFile: cache, atomically: true, encoding: .utf8)
+        try forge(cache, "\"stamp\":\"", "\"stamp\":\"1")
         #expect(
             PluginCatalog(searchPaths: [folder], cacheFolder: folder).list().components.map(\.help)
                 == ["as described"])
-        // A damaged cache is no error.
-        try "{".write(toFile: cache, atomically: true, encoding: .utf8)
-        #expect(
-            PluginCatalog(searchPaths: [folder], cacheFolder: folder).list().components.count == 1)
+        // A damaged cache is no error, and is not believed.
+        for damaged in ["{", text.replacingOccurrences(of: "as described", with: "as described?")] {
+            try damaged.write(toFile: cache, atomically: true, encoding: .utf8)
+            #expect(
+                PluginCatalog(searchPaths: [folder], cacheFolder: folder).list().components.map(
+                    \.help)
+                    == ["as described"])
+        }
+    }
+
+    /// Replaces a part of a cache so that it still looks whole.
+    private func forge(_ cache: String, _ old: String, _ new: String) throws {
+        let text = try String(contentsOfFile: cache, encoding: .utf8)
+        var json = try #require(
+            try JSON.parse(text.replacingOccurrences(of: old, with: new)).object)
+        json["sha256"] = .string(SHA256.hex((json["files"] ?? .null).text()))
+        try JSON.object(json).text().write(toFile: cache, atomically: true, encoding: .utf8)
     }
 
     @Test func brokenFilesAreListedApart() throws {

@@ -14,7 +14,7 @@ final class ReferenceLogprobs {
     private var known: [String: [[Float]]] = [:]
     private var isDirty = false
 
-    private static let magic = "keel-reference-logprobs-1"
+    private static let magic = "keel-reference-logprobs-2"
 
     /// - Parameter cacheFolder: where to keep them between runs; nil keeps them in memory only.
     init(scorer: SequenceScorer, contentHash: String, cacheFolder: String?) {
@@ -58,7 +58,19 @@ final class ReferenceLogprobs {
         return String(hash.hex().prefix(32))
     }
 
-    // MARK: The file: one JSON object per line, {"key": [[...], ...]}; unreadable lines are forgotten.
+    /// What tells that a line was read back as it was written.
+    private static func check(_ key: String, _ values: [[Float]]) -> String {
+        var hash = SHA256()
+        hash.update(key)
+        for list in values {
+            hash.update(list.map { Int32(bitPattern: $0.bitPattern) })
+            hash.update("|")
+        }
+        return String(hash.hex().prefix(16))
+    }
+
+    // MARK: The file: one JSON object per line, {"key": [[...], ...], "check": "..."}; lines that do not
+    // read back whole are forgotten.
 
     private func load() {
         guard let file, Files.isRegular(file), let bytes = try? Files.read(file) else { return }
@@ -68,6 +80,9 @@ final class ReferenceLogprobs {
                 let lists = pair.value.array
             else { continue }
             let values = lists.map { ($0.array ?? []).compactMap { $0.double.map(Float.init) } }
+            guard object["check"]?.string == ReferenceLogprobs.check(pair.key, values) else {
+                continue
+            }
             known[pair.key] = values
         }
     }
@@ -80,7 +95,10 @@ final class ReferenceLogprobs {
             try AtomicWrite.file(file) { output in
                 for (key, lists) in known.sorted(by: { $0.key < $1.key }) {
                     let value = JSON.array(lists.map { .array($0.map { .double(Double($0)) }) })
-                    try output.write(JSON.object([key: value]).text() + "\n")
+                    let line: JSON = [
+                        key: value, "check": .string(ReferenceLogprobs.check(key, lists)),
+                    ]
+                    try output.write(line.text() + "\n")
                 }
             }
             isDirty = false
