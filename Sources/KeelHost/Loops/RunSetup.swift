@@ -76,16 +76,9 @@ final class RunSetup {
         let model = try Model.load(
             directory: weights ?? config.model.path, dtype: dtype, device: device)
         self.model = model
-        if let longest = train.rows.map({ row in
-            row.prompt.count + (row.completions.map(\.count).max() ?? 0)
-        }).max(),
-            // A prompt needs room for an answer.
-            longest + (isOnline ? 1 : 0) > model.contextLength
-        {
-            throw KeelError(
-                "data", "a row has \(longest) tokens, the model takes \(model.contextLength)",
-                at: config.data.train, fix: "set data.max_length to \(model.contextLength) or less",
-                code: .badData)
+        try RunSetup.check(train, of: trainRows, fits: model, room: isOnline ? 1 : 0)
+        if let valid {
+            try RunSetup.check(valid.1, of: valid.0, fits: model, room: isOnline ? 1 : 0)
         }
         optimizer = AdamW(
             model.parameters, beta1: config.train.adamBeta1, beta2: config.train.adamBeta2,
@@ -174,6 +167,33 @@ final class RunSetup {
                 "plugin", "objective \"\(component.name)\" takes data of kind \"\(dataKind)\"",
                 at: component.path,
                 fix: "this Keel trains on text, pairs and rollouts", code: .unavailable)
+        }
+    }
+
+    /// Rows that the model cannot take are refused before the run, not in its middle.
+    ///
+    /// - Parameter room: tokens that must fit behind a row: an answer's first.
+    private static func check(
+        _ data: TokenizedDataset, of file: Dataset, fits model: Model, room: Int
+    ) throws {
+        var longest = 0
+        for row in data.rows {
+            longest = max(longest, row.prompt.count + (row.completions.map(\.count).max() ?? 0))
+            for ids in [row.prompt] + row.completions {
+                if let id = ids.first(where: { $0 < 0 || Int($0) >= model.vocabularySize }) {
+                    throw KeelError(
+                        "data",
+                        "the tokenizer gives token id \(id), the model's vocabulary has \(model.vocabularySize)",
+                        at: file.place(row.index),
+                        fix: "use the tokenizer that came with the model", code: .badData)
+                }
+            }
+        }
+        guard longest + room <= model.contextLength else {
+            throw KeelError(
+                "data", "a row has \(longest) tokens, the model takes \(model.contextLength)",
+                at: file.path, fix: "set data.max_length to \(model.contextLength) or less",
+                code: .badData)
         }
     }
 
