@@ -127,6 +127,14 @@ package final class InProcessReward: RewardRunner {
         return values.map { RewardScore(value: $0, milliseconds: each) }
     }
 
+    /// What an error calls the rows of a call: each once, the first few.
+    private static func place(of ids: [UInt64]) -> String {
+        var seen: [UInt64] = []
+        for id in ids where !seen.contains(id) && seen.count < 9 { seen.append(id) }
+        let names = seen.prefix(8).map { "\($0)" } + (seen.count > 8 ? ["..."] : [])
+        return (names.count == 1 ? "row " : "rows ") + names.joined(separator: ", ")
+    }
+
     /// The raw scores of a batch, as the plugin wrote them, and the seconds it took.
     package func score(
         _ batch: ColumnBatch, context override: CallContext? = nil
@@ -140,7 +148,12 @@ package final class InProcessReward: RewardRunner {
             score(instance.own, call.pointer, batch.rows, $0.baseAddress)
         }
         let seconds = Clock.now() - start
-        try call.finish(status)
+        do {
+            try call.finish(status)
+        } catch var error as KeelError where !batch.rowIDs.isEmpty {
+            error.at = "\(error.at ?? component.path), \(InProcessReward.place(of: batch.rowIDs))"
+            throw error
+        }
         metrics.merge(call.metrics, prefix: name + "/")
         for column in call.given { columns[column] = call.batch.columns[column] }
         return (values, seconds)

@@ -208,6 +208,19 @@ extension JSON {
         try parse(Array(text.utf8), name: name, duplicates: duplicates, maxDepth: maxDepth)
     }
 
+    /// One line of a file or stream.
+    ///
+    /// - Parameter place: what errors call the line; the column follows it.
+    package static func parse(line: [UInt8], place: String) throws -> JSON {
+        do {
+            return try parse(line, name: "")
+        } catch var error as KeelError {
+            // The parser counts lines from this one.
+            error.at = "\(place):\(error.at?.split(separator: ":").last ?? "1")"
+            throw error.fixed(by: "write one JSON value per line, in UTF-8")
+        }
+    }
+
     /// json-c's part: bytes that the scanner has let pass.
     static func parseScanned(
         _ bytes: UnsafeRawBufferPointer, name: String, maxDepth: Int

@@ -40,6 +40,13 @@ package struct KeelError: Error, Equatable, Sendable, CustomStringConvertible {
         self.code = code
     }
 
+    /// The same error with a change that works, unless it names one already.
+    package func fixed(by fix: String) -> KeelError {
+        var error = self
+        error.fix = self.fix ?? fix
+        return error
+    }
+
     package var description: String {
         var text = "error[\(area)]: \(what)"
         if let at { text += "\n  at:  \(at)" }

@@ -18,7 +18,7 @@ package final class JSONLReader: Sendable {
         guard Files.exists(path) else {
             throw KeelError(
                 "data", "the data file does not exist", at: path,
-                fix: "check the path; it is relative to the config file", code: .noInput)
+                fix: "check the path", code: .noInput)
         }
         let file = try MappedFile(path)
         self.file = file
@@ -71,12 +71,9 @@ package final class JSONLReader: Sendable {
     /// - Throws: `KeelError` (badData) with the row's line.
     package func json(_ row: Int) throws -> JSON {
         do {
-            return try JSON.parse(bytes(row), name: path, duplicates: .lastWins)
+            return try JSON.parse(line: bytes(row), place: place(row))
         } catch let error as KeelError {
-            // The parser counts lines from the row's own first one.
-            let column = error.at?.split(separator: ":").last ?? "1"
-            throw KeelError(
-                "data", error.what, at: "\(place(row)):\(column)", fix: error.fix, code: .badData)
+            throw KeelError("data", error.what, at: error.at, fix: error.fix, code: .badData)
         }
     }
 }

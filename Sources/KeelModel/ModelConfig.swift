@@ -10,13 +10,21 @@ package struct ModelConfig: Sendable {
 
     /// - Throws: `KeelError`: `noInput` when the file is missing, `badData` when it is no JSON object.
     package init(path: String) throws {
-        let json = try JSON.parse(try Files.read(path), name: path, duplicates: .reject)
+        let json: JSON
+        do {
+            json = try JSON.parse(try Files.read(path), name: path, duplicates: .reject)
+        } catch let error as KeelError {
+            throw error.fixed(by: ModelConfig.getAgain)
+        }
         guard let object = json.object else {
             throw KeelError(
-                "model", "config.json holds \(json.kind), not an object", at: path, code: .badData)
+                "model", "config.json holds \(json.kind), not an object", at: path,
+                fix: ModelConfig.getAgain, code: .badData)
         }
         self.init(object, path: path)
     }
+
+    private static let getAgain = "get the model's config.json again"
 
     /// A config that is no file: `path` is what errors name.
     package init(_ source: JSONObject, path: String) {
@@ -177,8 +185,7 @@ package struct ModelConfig: Sendable {
     package func missing(_ key: String) -> KeelError {
         KeelError(
             "model", "config.json has no \"\(key)\"", at: path,
-            fix: "get the model's config.json again",
-            code: .badData)
+            fix: ModelConfig.getAgain, code: .badData)
     }
 
     /// The error for a value that cannot be.

@@ -55,7 +55,13 @@ package final class Tokenizer: Sendable {
     ///   - directory: where the files that name the special tokens are; nil for none.
     package init(json bytes: UnsafeRawBufferPointer, name: String, directory: String? = nil) throws
     {
-        let file = Part(try JSON.parse(bytes, name: name), file: name, path: "")
+        let json: JSON
+        do {
+            json = try JSON.parse(bytes, name: name)
+        } catch let error as KeelError {
+            throw error.fixed(by: "get tokenizer.json from the model's repository again")
+        }
+        let file = Part(json, file: name, path: "")
         guard file.json.object != nil else {
             throw file.error("tokenizer.json must hold an object, found \(file.json.kind)")
         }

@@ -133,7 +133,7 @@ package final class GenerateCommand {
         ).enumerated()
         where line.contains(where: { $0 > 0x20 }) {
             let place = "\(path):\(number + 1)"
-            let value = try JSON.parse(Array(line), name: place)
+            let value = try JSON.parse(line: Array(line), place: place)
             if let ids = value["prompt_ids"] {
                 prompts.append(try TokenIDs.read(ids, "prompt_ids (\(place))"))
             } else if let text = value.string ?? value["prompt"]?.string {
@@ -146,7 +146,9 @@ package final class GenerateCommand {
             }
         }
         guard !prompts.isEmpty else {
-            throw KeelError("data", "no prompts in the file", at: path, code: .badData)
+            throw KeelError(
+                "data", "no prompts in the file", at: path,
+                fix: "give a file with one JSON value per line", code: .badData)
         }
         return prompts
     }

@@ -33,7 +33,7 @@ package enum LineAnswers {
             guard line.contains(where: { $0 > 0x20 }) else { continue }
             let result: JSON
             do {
-                result = try answer(JSON.parse(line, name: "line \(number)"))
+                result = try answer(JSON.parse(line: line, place: "line \(number)"))
             } catch {
                 code = .failed
                 result = ["error": .string(text(error))]

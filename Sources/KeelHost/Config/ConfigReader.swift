@@ -183,7 +183,7 @@ package final class ConfigReader {
         _ what: String, _ text: String, _ full: String, _ path: String, _ code: ExitCode
     ) -> String? {
         let folder = Files.parent(full)
-        let names = (try? Files.list(folder)) ?? []
+        let names = ((try? Files.list(folder)) ?? []).filter { $0 != Files.name(full) }
         let isPlugin = code == .unavailable
         let candidates = isPlugin ? names.filter { $0.hasSuffix(".so") } : names
         let sources = names.filter {

@@ -44,9 +44,13 @@ package struct RewardComposition {
         package var unanswered: [Int]
     }
 
-    /// - Parameter scores: one list per component, each with a value per row.
+    /// - Parameters:
+    ///   - scores: one list per component, each with a value per row.
+    ///   - place: what errors call a row.
     /// - Throws: `KeelError` (stopped) for an infinite score, or an unanswered row under `missing: stop`.
-    package func combine(_ scores: [[Double]]) throws -> Result {
+    package func combine(
+        _ scores: [[Double]], place: (Int) -> String = { "row \($0) of the batch" }
+    ) throws -> Result {
         precondition(
             scores.count == parts.count, "\(scores.count) score lists for \(parts.count) rewards")
         let rows = scores.first?.count ?? 0
@@ -58,7 +62,7 @@ package struct RewardComposition {
                 guard values[row].isFinite else {
                     throw KeelError(
                         "reward", "reward \"\(part.name)\" gave \(values[row])",
-                        at: "row \(row) of the batch",
+                        at: place(row),
                         fix: "return a finite number, or NaN for \"does not apply\"", code: .stopped
                     )
                 }
@@ -75,7 +79,7 @@ package struct RewardComposition {
             case (false, .dropRow): result.rewards.append(.nan)
             case (false, .stop):
                 throw KeelError(
-                    "reward", "no reward applies to this row", at: "row \(row) of the batch",
+                    "reward", "no reward applies to this row", at: place(row),
                     fix:
                         "let one of the rewards answer it, or set combine.missing to \"drop_row\" or \"constant\"",
                     code: .stopped)

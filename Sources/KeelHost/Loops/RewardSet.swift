@@ -66,7 +66,7 @@ struct RewardSet {
         var reported = MetricSums()
         for runner in runners { reported.merge(runner.takeMetrics()) }
         let scores = answers.map { $0.map { Double($0.value) } }
-        let combined = try composition.combine(scores)
+        let combined = try composition.combine(scores) { "row \(rows[$0].id)" }
         return Scored(
             names: names, scores: scores, rewards: combined.rewards,
             milliseconds: answers.map { $0.map(\.milliseconds) }, reported: reported)
