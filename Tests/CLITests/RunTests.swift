@@ -72,9 +72,10 @@ import Testing
     /// Rollouts that do not divide into steps and groups are refused with the config.
     @Test(arguments: [
         "train.num_generations=3":
-            "an optimizer step has 4 rows, which is no multiple of train.num_generations (3)",
+            "an optimizer step has 4 completions, which is no multiple of train.num_generations (3)",
         "train.rollout_batch_size=6":
-            "train.rollout_batch_size is 6, which is no multiple of the 4 rows of an optimizer step",
+            "train.rollout_batch_size is 6, which is no multiple of the 4 completions of an optimizer step "
+            + "(per_device_train_batch_size * gradient_accumulation_steps)",
     ])
     func rolloutsAreWholeStepsAndGroups(change: String, what: String) throws {
         let config = try work.config(.rloo, steps: 2)

@@ -131,27 +131,6 @@ private struct PluginSearch {
         }
     }
 
-    /// A rollout is whole groups and whole optimizer steps.
-    private func checkRollouts(_ train: TrainConfig, _ reader: ConfigReader) {
-        let (rows, group) = (train.rowsPerStep, train.numGenerations)
-        if let rollout = train.rolloutBatchSize {
-            guard rollout % rows != 0 else { return }
-            reader.report(
-                "train.rollout_batch_size is \(rollout), which is no multiple of the \(rows) rows of an "
-                    + "optimizer step", at: "train.rollout_batch_size",
-                fix:
-                    "use \(max(1, rollout / rows) * rows), or change train.per_device_train_batch_size"
-            )
-        } else if rows % group != 0 {
-            reader.report(
-                "an optimizer step has \(rows) rows, which is no multiple of train.num_generations "
-                    + "(\(group))", at: "train.per_device_train_batch_size",
-                fix:
-                    "use a batch size of \(max(1, rows / group) * group), or set train.rollout_batch_size"
-            )
-        }
-    }
-
     /// What the objective asks of the rest of the config.
     func checkObjective(_ config: RunConfig, _ reader: ConfigReader) {
         let plugin = config.objective.plugin
@@ -174,7 +153,6 @@ private struct PluginSearch {
                 "objective \"\(component.name)\" learns from rewards, but the config has none",
                 at: "objective.plugin", fix: "add \"rewards\": [{\"plugin\": \"length\"}]")
         }
-        if component.data == "rollouts" { checkRollouts(config.train, reader) }
         if component.data == "rollouts", config.train.numGenerations < 2,
             component.needs.contains("group")
         {
