@@ -4,6 +4,10 @@ import Synchronization
 /// Keeps freed blocks by size class and hands them out again: a training step allocates nothing new
 /// after the first.
 ///
+/// What is kept is bounded: batches of ever new sizes would else leave blocks that no later one fits. Where a
+/// new block would take the total beyond one and a half times the most that was ever in use, the kept blocks go
+/// back to the system first.
+///
 /// Classes: multiples of 64 bytes up to 4 KiB, then eight per power of two (at most 12.5 % unused).
 final class Allocator: @unchecked Sendable {
     /// What the allocator holds.
@@ -33,17 +37,22 @@ final class Allocator: @unchecked Sendable {
         return (bytes + step - 1) & ~(step - 1)
     }
 
+    /// Kept in any case, so that small models never give blocks back.
+    private static let slack = 64 << 20
+
     func take(_ bytes: Int) -> UnsafeMutableRawPointer {
         let size = Allocator.rounded(bytes)
-        let kept: UnsafeMutableRawPointer? = state.withLock { state in
+        let (kept, isFull): (Block?, Bool) = state.withLock { state in
             state.statistics.used += size
             state.statistics.peak = max(state.statistics.peak, state.statistics.used)
-            if let block = state.free[size]?.popLast() { return block }
+            if let block = state.free[size]?.popLast() { return (Block(pointer: block), false) }
             state.statistics.reserved += size
             state.statistics.systemCalls += 1
-            return nil
+            let bound = state.statistics.peak + state.statistics.peak / 2 + Allocator.slack
+            return (nil, state.statistics.reserved > bound)
         }
-        if let kept { return kept }
+        if let kept { return kept.pointer }
+        if isFull { trim() }
         return UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 64)
     }
 
@@ -66,6 +75,7 @@ final class Allocator: @unchecked Sendable {
         for block in blocks.list { block.deallocate() }
     }
 
+    private struct Block: @unchecked Sendable { let pointer: UnsafeMutableRawPointer }
     private struct Blocks: @unchecked Sendable { let list: [UnsafeMutableRawPointer] }
 
     var statistics: Statistics { state.withLock { $0.statistics } }
