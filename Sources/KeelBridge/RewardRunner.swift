@@ -16,11 +16,16 @@ package struct RewardRow: Sendable {
     package var group: Int32
     /// True when the response ended by itself.
     package var isFinished: Bool
+    /// What the entry's reward model says of the row: the column `model_scores`; nil = no model.
+    package var modelScore: Double?
+    /// What the entry's judge answered: the text column `reply`; nil = absent.
+    package var reply: [UInt8]?
 
     package init(
         id: UInt64, prompt: [UInt8], response: [UInt8], tokens: [Int32] = [],
         promptTokens: [Int32] = [],
-        row: JSON = .object(JSONObject()), group: Int32 = 0, isFinished: Bool = true
+        row: JSON = .object(JSONObject()), group: Int32 = 0, isFinished: Bool = true,
+        modelScore: Double? = nil, reply: [UInt8]? = nil
     ) {
         self.id = id
         self.prompt = prompt
@@ -30,6 +35,8 @@ package struct RewardRow: Sendable {
         self.row = row
         self.group = group
         self.isFinished = isFinished
+        self.modelScore = modelScore
+        self.reply = reply
     }
 }
 
@@ -49,6 +56,10 @@ package protocol RewardRunner: AnyObject {
     /// What the run calls the reward.
     var name: String { get }
     var component: Component { get }
+    /// The question for the judge about each row, nil = none; for components with the callback `ask`.
+    ///
+    /// - Throws: `KeelError` (failed) that names the plugin.
+    func ask(_ rows: [RewardRow], context: CallContext) throws -> [[UInt8]?]
     /// Hands rows over; returns at once where the runner can.
     func submit(_ rows: [RewardRow], context: CallContext) throws
     /// The scores of everything submitted since the last collection, in that order.
@@ -86,6 +97,22 @@ package final class InProcessReward: RewardRunner {
         instance = try Instance(
             component, catalog: catalog, parameters: parameters, name: name, seed: seed,
             context: context)
+    }
+
+    package func ask(_ rows: [RewardRow], context: CallContext) throws -> [[UInt8]?] {
+        try ask(ColumnBatch(rewarding: rows), context: context)
+    }
+
+    /// The questions of a batch, as the plugin wrote them.
+    package func ask(_ batch: ColumnBatch, context: CallContext) throws -> [[UInt8]?] {
+        guard batch.rows > 0, let ask = instance.raw.ask else {
+            return [[UInt8]?](repeating: nil, count: batch.rows)
+        }
+        let call = Call(instance, .ask, batch: batch, context: context)
+        call.asked = [[UInt8]?](repeating: nil, count: batch.rows)
+        let status = ask(instance.own, call.pointer, batch.rows)
+        try finish(call, status)
+        return call.asked
     }
 
     package func submit(_ rows: [RewardRow], context: CallContext) throws {
@@ -148,15 +175,21 @@ package final class InProcessReward: RewardRunner {
             score(instance.own, call.pointer, batch.rows, $0.baseAddress)
         }
         let seconds = Clock.now() - start
+        try finish(call, status)
+        for column in call.given { columns[column] = call.batch.columns[column] }
+        return (values, seconds)
+    }
+
+    /// Ends a callback on rows: its error names them, its metrics are kept.
+    private func finish(_ call: Call, _ status: Int32) throws {
         do {
             try call.finish(status)
-        } catch var error as KeelError where !batch.rowIDs.isEmpty {
-            error.at = "\(error.at ?? component.path), \(InProcessReward.place(of: batch.rowIDs))"
+        } catch var error as KeelError where !call.batch.rowIDs.isEmpty {
+            error.at =
+                "\(error.at ?? component.path), \(InProcessReward.place(of: call.batch.rowIDs))"
             throw error
         }
         metrics.merge(call.metrics, prefix: name + "/")
-        for column in call.given { columns[column] = call.batch.columns[column] }
-        return (values, seconds)
     }
 }
 
@@ -172,6 +205,10 @@ extension ColumnBatch {
         columns["group"] = Column(ints: rows.map(\.group))
         columns["length"] = Column(ints: rows.map { Int32($0.tokens.count) })
         columns["finished"] = Column(rows.map { $0.isFinished ? 1 : 0 })
+        if rows.contains(where: { $0.modelScore != nil }) {
+            columns["model_scores"] = Column(rows.map { $0.modelScore ?? .nan })
+        }
+        if rows.contains(where: { $0.reply != nil }) { text["reply"] = rows.map(\.reply) }
         let width = rows.map(\.tokens.count).max() ?? 0
         guard width > 0 else { return }
         var ids = [Int32](repeating: 0, count: rows.count * width)

@@ -122,11 +122,17 @@ package final class PluginEval {
         for name in reward.columns.keys.sorted() {
             given[name] = reward.columns[name].map(Arrays.json)
         }
-        return [
+        var answer: JSONObject = [
             "scores": .array(scores.map { .double(PluginEval.decimal($0)) }),
             "columns": .object(given),
-            "metrics": PluginEval.json(reward.takeMetrics()),
         ]
+        if component.hasCallback("ask") {
+            let questions = try reward.ask(batch, context: context)
+            answer["ask"] = .array(
+                questions.map { $0.map { .string(String(decoding: $0, as: UTF8.self)) } ?? .null })
+        }
+        answer["metrics"] = PluginEval.json(reward.takeMetrics())
+        return .object(answer)
     }
 
     private func tokenSampler(
