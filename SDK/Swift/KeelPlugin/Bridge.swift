@@ -495,7 +495,8 @@ public func plugin(
         }
         let plugin = keel_plugin(
             size: UInt32(MemoryLayout<keel_plugin>.size), api: UInt32(KEEL_API), id: immortal(id),
-            version: immortal(version), components: UnsafePointer(immortal(list + [nil])))
+            version: immortal(version), components: UnsafePointer(immortal(list + [nil])),
+            query: nil)
         let address = UInt(bitPattern: immortal([plugin]))
         made[id] = address
         return address

@@ -23,7 +23,11 @@ extension Tensor {
             let ys = y.doubles()
             var dx = dy
             Tensor.forEachLine(split) { line in
-                let d = back(line.map { dy[$0] }, line.map { xs[$0] }, line.map { ys[$0] })
+                let incoming = line.map { dy[$0] }
+                // As in `times`: a line that nothing depends on stays silent, NaN or not.
+                let d =
+                    incoming.allSatisfy { $0 == 0 }
+                    ? incoming : back(incoming, line.map { xs[$0] }, line.map { ys[$0] })
                 for (i, value) in zip(line, d) { dx[i] = value }
             }
             g.add(0, x.filled(dx))
