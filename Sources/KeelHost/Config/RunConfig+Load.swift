@@ -52,6 +52,7 @@ extension RunConfig {
     /// Rules that span several keys.
     private func check(_ reader: ConfigReader) {
         checkRewards(reader)
+        order.run.check(at: "order.run", reader)
         if train.evalSteps != nil, data.valid == nil {
             reader.report(
                 "train.eval_steps asks for evaluations, but data.valid names no rows",
@@ -83,17 +84,7 @@ extension RunConfig {
     private func checkRewards(_ reader: ConfigReader) {
         var seen: Set<String> = []
         for (i, reward) in rewards.enumerated() {
-            // Rewards run in this process: their calls cannot be ended from outside, nor repeated row by row.
-            if reward.run.timeoutSeconds != RewardRunConfig().timeoutSeconds {
-                reader.note(
-                    "rewards run in process, timeout_s has no effect yet",
-                    at: "rewards.\(i).run.timeout_s")
-            }
-            if reward.run.onError != .stop {
-                reader.note(
-                    "rewards run in process, one that fails stops the run whatever on_error says",
-                    at: "rewards.\(i).run.on_error")
-            }
+            reward.run.check(at: "rewards.\(i).run", reader)
             if let clip = reward.clip, clip.count != 2 || clip[0] >= clip[1] {
                 reader.report(
                     "rewards[\(i)].clip is \(clip.json.text()); it takes two numbers, the lower first",

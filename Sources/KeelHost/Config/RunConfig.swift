@@ -127,17 +127,6 @@ package struct RewardConfig: ConfigSection {
     }
 }
 
-package struct RewardRunConfig: ConfigSection {
-    @Key("timeout_s", .above(0), "Seconds that one call may take.") package var timeoutSeconds =
-        60.0
-
-    @Key("on_error", "What a failing row does to the run.") package var onError = FailurePolicy.stop
-
-    @Key("constant", "The score that on_error \"constant\" gives.") package var constant = 0.0
-
-    package init() {}
-}
-
 package enum FailurePolicy: String, ConfigChoice {
     case stop
     case dropRow = "drop_row"
@@ -174,6 +163,8 @@ package struct OrderConfig: ConfigSection {
 
     @Key("params", "Its parameters (`keel plugin info` lists them).") package var params =
         JSONObject()
+
+    @Key("run", "How the plugin is run.") package var run = OrderRunConfig()
 
     package init() {}
 }
