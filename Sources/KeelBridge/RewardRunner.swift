@@ -46,6 +46,9 @@ package struct RewardScore: Sendable, Equatable {
     package var value: Float
     /// What scoring this row took, or its share of the batch.
     package var milliseconds: Double
+    /// True when scoring the row failed and the policy goes on without it: `value` is NaN (the row
+    /// is dropped) or the policy's constant.
+    package var isFailed = false
 }
 
 /// Scores completions; the loop does not know where the plugin runs.
@@ -66,8 +69,12 @@ package protocol RewardRunner: AnyObject {
     ///
     /// - Throws: `KeelError` (failed) that names the plugin and, where known, the row. Never a made-up score.
     func collect() throws -> [RewardScore]
+    /// Columns that `score` gave for the rows of the last collection (`token_rewards`).
+    var columns: [String: Column] { get }
     /// Metrics reported since the last time, prefixed by the reward's name.
     func takeMetrics() -> MetricSums
+    /// What went wrong and what was slow since the last time.
+    func takeReport() -> RewardReport
     func save() throws -> Instance.State?
     func load(_ state: Instance.State) throws
 }
@@ -78,7 +85,7 @@ package final class InProcessReward: RewardRunner {
     private var waiting: [RewardRow] = []
     private var context = CallContext()
     private var metrics = MetricSums()
-    /// Columns that `score` gave with the last collection (`token_rewards`).
+    private var report = RewardReport()
     package private(set) var columns: [String: Column] = [:]
     /// Rows per call; nil = all at once.
     ///
@@ -139,6 +146,11 @@ package final class InProcessReward: RewardRunner {
         return metrics
     }
 
+    package func takeReport() -> RewardReport {
+        defer { report = RewardReport() }
+        return report
+    }
+
     package func save() throws -> Instance.State? { try instance.save(context: context) }
     package func load(_ state: Instance.State) throws { try instance.load(state) }
 
@@ -151,6 +163,7 @@ package final class InProcessReward: RewardRunner {
                 code: .failed)
         }
         let each = rows.isEmpty ? 0 : seconds * 1000 / Double(rows.count)
+        for row in rows { report.note(row.id, milliseconds: each) }
         return values.map { RewardScore(value: $0, milliseconds: each) }
     }
 
