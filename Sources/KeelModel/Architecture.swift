@@ -16,6 +16,8 @@ package struct Architecture: Sendable {
     ///
     /// A tied head still trains it.
     package var paddingID: Int32?
+    /// Multiplies the embeddings, rounded to the type that computes; nil = 1.
+    package var embeddingScale: Float?
     /// `[context, hidden]`, added to the embeddings; nil where positions are rotary.
     package var positions: Weight?
     /// The layers, from the embedding up.

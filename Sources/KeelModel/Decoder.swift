@@ -13,6 +13,9 @@ package struct Decoder: Sendable {
     func hidden(ids: Tensor, selected: Tensor, _ pass: Pass) -> Tensor {
         var x = NN.embedding(
             pass[architecture.embedding], ids: ids, padding: architecture.paddingID)
+        if let scale = architecture.embeddingScale {
+            x = x * Tensor([scale], shape: [1], dtype: x.dtype, device: x.device).doubles()[0]
+        }
         if let table = architecture.positions {
             x = NN.add(x, NN.embedding(pass[table], ids: pass.positions))
         }

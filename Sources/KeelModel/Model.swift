@@ -109,8 +109,9 @@ package final class Model: @unchecked Sendable {
     }
 
     func logits(hidden: Tensor, _ pass: Pass) -> Tensor {
-        precondition(architecture.logitSoftcap == nil, "capped logits")
-        return NN.logits(hidden, weight: pass[architecture.headWeight])
+        let z = NN.logits(hidden, weight: pass[architecture.headWeight])
+        guard let cap = architecture.logitSoftcap.map(Double.init) else { return z }
+        return (z / cap).tanh() * cap
     }
 
     func pass(_ batch: PackedBatch, _ tape: Tape, cacheStep: KVCache.Step? = nil) -> Pass {

@@ -127,32 +127,6 @@ package struct ModelConfig: Sendable {
         return all.compactMap { $0.int.flatMap { Int32(exactly: $0) } }
     }
 
-    /// The rotary settings: `rope_parameters` (5), or `rope_theta` and `rope_scaling` (4).
-    ///
-    /// - Throws: `KeelError` (badData) for kinds of scaling that are not supported, by name.
-    package func rope(dimensions: Int) throws -> Rope {
-        var settings = self["rope_parameters"]?.object ?? JSONObject()
-        if let scaling = self["rope_scaling"]?.object {
-            for (key, value) in scaling where settings[key] == nil { settings.append(key, value) }
-        }
-        let kind = (settings["rope_type"] ?? settings["type"])?.string ?? "default"
-        guard kind == "default" else {
-            throw unsupported(
-                "rope_type", "rotary scaling \"\(kind)\"", known: "only \"default\" is")
-        }
-        let theta: Double
-        if let value = settings["rope_theta"] {
-            guard let number = value.double, number.isFinite, number > 0 else {
-                throw bad("rope_theta", "\(value.text()) is not a positive number")
-            }
-            theta = number
-        } else {
-            theta = try number("rope_theta", default: 10_000)
-            guard theta > 0 else { throw bad("rope_theta", "\(theta) is not a positive number") }
-        }
-        return Rope(theta: theta, dimensions: dimensions)
-    }
-
     /// Refuses what no family of this build can do.
     ///
     /// - Throws: `KeelError` (badData) that names it.
@@ -166,6 +140,11 @@ package struct ModelConfig: Sendable {
         for key in ["num_local_experts", "num_experts", "n_routed_experts"]
         where (self[key]?.int ?? 0) > 0 {
             throw unsupported(key, "a mixture of experts")
+        }
+        for key in ["vision_config", "audio_config"] where self[key] != nil {
+            throw unsupported(
+                key, "a model with a \(key.prefix { $0 != "_" }) part",
+                known: "text models are; use the folder of the text part alone")
         }
         for key in ["is_encoder_decoder", "add_cross_attention"] where self[key]?.bool == true {
             throw unsupported(key, "cross attention")

@@ -1,5 +1,6 @@
 import KeelCore
 import KeelModel
+import KeelTestSupport
 import Testing
 
 @Suite struct ModelConfigTests {
@@ -48,8 +49,19 @@ import Testing
 
     @Test(
         arguments: [
-            (["rope_scaling": ["rope_type": "llama3", "factor": 8.0]], "\"llama3\""),
-            (["rope_parameters": ["rope_type": "yarn", "rope_theta": 1e4]], "\"yarn\""),
+            (["rope_scaling": ["rope_type": "llama3", "factor": 8.0]], "low_freq_factor"),
+            (["rope_parameters": ["rope_type": "longrope", "rope_theta": 1e4]], "\"longrope\""),
+            (["rope_scaling": ["type": "linear", "factor": 0]], "0.0 is not positive"),
+            (["partial_rotary_factor": 1e300], "no even number"),
+            (["vision_config": ["depth": 2]], "a model with a vision part"),
+            (["model_type": "mixtral", "num_local_experts": 8], "a mixture of experts"),
+            (
+                [
+                    "model_type": "qwen2", "use_sliding_window": true, "sliding_window": 4,
+                    "layer_types": ["full_attention", "linear_attention"],
+                ], "\"linear_attention\""
+            ),
+            (["model_type": "gemma3_text", "layer_types": ["full_attention"]], "list of 2 layers"),
             (["quantization_config": ["quant_method": "gptq"]], "gptq"),
             (["num_local_experts": 8], "experts"),
             (
@@ -84,8 +96,84 @@ import Testing
         }
     }
 
+    /// What transformers 5.23 computes for a head of 16: frequencies and the factor on cosine and sine.
+    @Test(
+        arguments: [
+            (
+                ["rope_type": "linear", "factor": 4.0, "rope_theta": 10_000.0],
+                [
+                    0.25, 0.07905694097280502, 0.02500000037252903, 0.007905694656074047,
+                    0.0024999999441206455, 0.0007905694656074047, 0.0002500000118743628,
+                    7.905694656074047e-05,
+                ], 1
+            ),
+            (
+                [
+                    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+                    "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
+                    "rope_theta": 500_000.0,
+                ],
+                [
+                    1.0, 0.07940301299095154, 0.004700753837823868, 0.0009115831344388425,
+                    0.00017677668074611574, 3.428102354519069e-05, 6.647869668086059e-06,
+                    1.289173155782919e-06,
+                ], 1
+            ),
+            (
+                [
+                    "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128,
+                    "rope_theta": 10_000.0,
+                ],
+                [
+                    1.0, 0.23717081546783447, 0.04999999701976776, 0.007905694656074047,
+                    0.0024999999441206455, 0.0007905694656074047, 0.0002500000118743628,
+                    7.905694656074047e-05,
+                ], 1.138629436111989
+            ),
+            (
+                [
+                    "rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 64,
+                    "rope_theta": 10_000.0, "beta_fast": 16.0, "beta_slow": 2.0,
+                    "attention_factor": 1.25,
+                ],
+                [
+                    1.0, 0.17787811160087585, 0.012500000186264515, 0.0039528473280370235,
+                    0.0012499999720603228, 0.00039528473280370235, 0.0001250000059371814,
+                    3.9528473280370235e-05,
+                ], 1.25
+            ),
+        ] as [(JSONObject, [Double], Double)])
+    func stretchedPositions(settings: JSONObject, frequencies: [Double], scale: Double) throws {
+        let changes: JSONObject = ["head_dim": 16, "rope_parameters": .object(settings)]
+        let rope = try #require(
+            try Families.architecture(of: config(changes)).blocks[0].attention.rope)
+        // A few roundings in f32.
+        expectClose(
+            rope.frequencies.map(Double.init), frequencies, Tolerance(relative: 5e-7))
+        expectClose([Double(rope.scale)], [scale], Tolerance(relative: 1e-7))
+    }
+
+    @Test func windowsStandWhereTheConfigSays() throws {
+        func windows(_ changes: JSONObject) throws -> [Int?] {
+            try Families.architecture(of: config(changes)).blocks.map(\.attention.window)
+        }
+        #expect(try windows(["model_type": "mistral", "sliding_window": nil]) == [nil, nil])
+        #expect(try windows(["model_type": "mistral", "sliding_window": 5]) == [5, 5])
+        #expect(try windows(["model_type": "qwen2", "sliding_window": 5]) == [nil, nil])
+        let upper: JSONObject = [
+            "model_type": "qwen2", "sliding_window": 5, "use_sliding_window": true,
+            "max_window_layers": 1,
+        ]
+        #expect(try windows(upper) == [nil, 5])
+        #expect(try windows(["model_type": "gemma2", "sliding_window": 5]) == [5, nil])
+        #expect(
+            try windows([
+                "model_type": "gemma3_text", "sliding_window": 5, "sliding_window_pattern": 2,
+            ]) == [5, nil])
+    }
+
     /// Whatever a key holds: an architecture that can be counted, or an error; never a trap.
-    @Test(arguments: ["llama_bf16", "gpt2"])
+    @Test(arguments: VectorTests.names)
     func hostileValues(name: String) throws {
         let base = try ModelConfig(path: Fixture.path("models/\(name)/config.json")).source
         let values: [JSON] = [
@@ -95,6 +183,7 @@ import Testing
         ]
         for key in base.keys + [
             "rope_parameters", "head_dim", "n_inner", "hidden_size", "attention_bias",
+            "rope_scaling", "layer_types", "partial_rotary_factor", "sliding_window_pattern",
         ] {
             for value in values {
                 var changed = base

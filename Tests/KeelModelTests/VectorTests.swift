@@ -6,7 +6,10 @@ import Testing
 
 /// What transformers computes in f64 on the stored weights.
 @Suite struct VectorTests {
-    static let names = ["llama_bf16", "gpt2"]
+    static let names = [
+        "llama_bf16", "gpt2", "llama_sharded", "llama3", "mistral", "qwen2", "qwen3", "phi3",
+        "gemma2", "gemma3", "gpt_neox",
+    ]
 
     /// Ten times what transformers' own f32 run differs from its f64 run at most over many such models:
     /// strict, but fair to another order of summation.

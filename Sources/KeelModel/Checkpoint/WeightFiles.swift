@@ -22,17 +22,16 @@ package struct WeightFiles: Sendable {
     package let names: [String]
     private let locations: [String: Location]
 
-    /// - Parameter directory: a folder with `model.safetensors`.
+    /// - Parameter directory: a folder with `model.safetensors`, or with shards and their index.
     /// - Throws: `KeelError`: `noInput` when there are no weights, `badData` for a damaged file.
     package init(directory: String) throws {
         let single = Files.join(directory, "model.safetensors")
         let index = Files.join(directory, "model.safetensors.index.json")
-        guard Files.exists(single) || !Files.exists(index) else {
-            throw KeelError(
-                "model", "weights in several files are not supported yet", at: index,
-                fix: "save the model as one model.safetensors", code: .badData)
-        }
-        guard Files.exists(single) else {
+        if Files.exists(single) {
+            try self.init(files: [try SafetensorsFile(single)])
+        } else if Files.exists(index) {
+            try self.init(index: index, directory: directory)
+        } else {
             throw KeelError(
                 "model", "no model.safetensors in the model's folder", at: single,
                 fix: Files.exists(Files.join(directory, "pytorch_model.bin"))
@@ -40,7 +39,48 @@ package struct WeightFiles: Sendable {
                     : "give the folder that holds config.json and model.safetensors",
                 code: .noInput)
         }
-        try self.init(files: [try SafetensorsFile(single)])
+    }
+
+    /// The shards that an index lists; each tensor lies where the index says.
+    private init(index: String, directory: String) throws {
+        let json = try JSON.parse(try Files.read(index), name: index, duplicates: .reject)
+        guard let map = json["weight_map"]?.object, !map.isEmpty else {
+            throw KeelError(
+                "model", "no \"weight_map\" with the tensors' files", at: index,
+                fix: "get the index of the shards again", code: .badData)
+        }
+        var shards: [String] = []
+        var seen: Set<String> = []
+        for (tensor, value) in map {
+            guard let shard = value.string, !shard.isEmpty, !shard.contains("/"), shard != ".."
+            else {
+                throw KeelError(
+                    "model",
+                    "tensor \(tensor) lies in \(value.text()), which is no file beside the index",
+                    at: index, fix: "get the index of the shards again", code: .badData)
+            }
+            if seen.insert(shard).inserted { shards.append(shard) }
+        }
+        let missing = shards.filter { !Files.exists(Files.join(directory, $0)) }
+        guard missing.isEmpty else {
+            throw KeelError(
+                "model",
+                "\(missing.count) of \(shards.count) shards are not there: "
+                    + missing.prefix(3).joined(separator: ", "),
+                at: index, fix: "get the missing files", code: .noInput)
+        }
+        try self.init(
+            files: try shards.sorted().map { try SafetensorsFile(Files.join(directory, $0)) })
+        for (tensor, value) in map {
+            let place = self[tensor].map { Files.name($0.file.path) }
+            guard place == value.string else {
+                throw KeelError(
+                    "model",
+                    "tensor \(tensor) should lie in \(value.string ?? ""), but "
+                        + (place.map { "lies in \($0)" } ?? "no shard has it"),
+                    at: index, fix: "get the index and the shards again", code: .badData)
+            }
+        }
     }
 
     /// - Throws: `KeelError` (badData) when two files hold the same name.

@@ -14,7 +14,10 @@ package protocol Family: SendableMetatype {
 /// The families of this build.
 package enum Families {
     /// One line for each family.
-    package static let all: [any Family.Type] = [Llama.self, GPT2.self]
+    package static let all: [any Family.Type] = [
+        Llama.self, Mistral.self, Qwen2.self, Qwen3.self, Phi3.self, Gemma.self, GPT2.self,
+        GPTNeoX.self,
+    ]
 
     /// Every `model_type` that can be read.
     package static var modelTypes: [String] { all.flatMap { $0.modelTypes } }
@@ -24,6 +27,7 @@ package enum Families {
     /// - Throws: `KeelError` (badData) for an unknown family, wrong keys, and what is not supported.
     package static func architecture(of config: ModelConfig) throws -> Architecture {
         let type = try config.modelType()
+        try config.refuseUnsupported()
         guard let family = all.first(where: { $0.modelTypes.contains(type) }) else {
             let near = nearest(type, among: modelTypes).map { "; did you mean \"\($0)\"?" } ?? ""
             throw KeelError(
@@ -31,7 +35,6 @@ package enum Families {
                 at: "\(config.path), key model_type",
                 fix: "use one of: \(modelTypes.joined(separator: ", "))", code: .badData)
         }
-        try config.refuseUnsupported()
         return try family.architecture(of: config)
     }
 }

@@ -7,26 +7,30 @@ package enum Llama: Family {
     package static let modelTypes = ["llama"]
 
     package static func architecture(of config: ModelConfig) throws -> Architecture {
+        try architecture(of: config, Defaults())
+    }
+
+    /// What a family's config may leave out.
+    struct Defaults {
+        /// nil = hidden size over heads.
+        var headSize: Int?
+        /// The keys that may name the activation.
+        var activationKeys = ["hidden_act"]
+        var activation = "silu"
+        var isTied = false
+        var theta = 10_000.0
+    }
+
+    static func architecture(of config: ModelConfig, _ defaults: Defaults) throws -> Architecture {
         let hidden = try config.int("hidden_size")
-        let heads = try config.int("num_attention_heads", in: 1...16_384)
-        let kvHeads = try config.int("num_key_value_heads", default: heads, in: 1...16_384)
-        guard heads % kvHeads == 0 else {
-            throw config.bad(
-                "num_key_value_heads", "\(heads) heads cannot share \(kvHeads) key heads")
-        }
-        guard config["head_dim"] != nil || hidden % heads == 0 else {
-            throw config.bad("hidden_size", "\(hidden) cannot be split over \(heads) heads")
-        }
-        let headSize = try config.int("head_dim", default: hidden / heads, in: 1...16_384)
-        guard headSize % 2 == 0 else {
-            throw config.bad("head_dim", "a head of \(headSize) has no pairs to rotate")
-        }
+        let sizes = try heads(of: config, hidden: hidden, headSize: defaults.headSize)
+        let (heads, kvHeads, headSize) = (sizes.heads, sizes.kvHeads, sizes.headSize)
         let inner = try config.int("intermediate_size")
         let eps = try config.number("rms_norm_eps", default: 1e-6)
-        let rope = try config.rope(dimensions: headSize)
+        let rope = try config.rope(headSize: headSize, theta: defaults.theta)
         let attentionBias = try config.bool("attention_bias", default: false)
         let mlpBias = try config.bool("mlp_bias", default: false)
-        let activation = try self.activation(config)
+        let activation = try self.activation(config, defaults)
         let blocks = try (0..<config.int("num_hidden_layers", in: 1...10_000)).map { i in
             let layer = "model.layers.\(i)."
             func linear(_ name: String, _ input: Int, _ output: Int, _ bias: Bool) -> Linear {
@@ -50,9 +54,9 @@ package enum Llama: Family {
                 mlpNorm: .rms(layer + "post_attention_layernorm", hidden, eps: eps), mlp: mlp)
         }
         let vocabulary = try config.int("vocab_size")
-        let isTied = try config.bool("tie_word_embeddings", default: false)
+        let isTied = try config.bool("tie_word_embeddings", default: defaults.isTied)
         var architecture = Architecture(
-            family: "llama", vocabularySize: vocabulary, hiddenSize: hidden,
+            family: try config.modelType(), vocabularySize: vocabulary, hiddenSize: hidden,
             contextLength: try config.int("max_position_embeddings", default: 2048),
             embedding: Weight("model.embed_tokens.weight", [vocabulary, hidden]), blocks: blocks,
             finalNorm: .rms("model.norm", hidden, eps: eps),
@@ -65,10 +69,36 @@ package enum Llama: Family {
         return architecture
     }
 
-    private static func activation(_ config: ModelConfig) throws -> MLP.Activation {
-        let name = try config.string("hidden_act", default: "silu")
+    /// How the states are cut into heads.
+    ///
+    /// - Throws: `KeelError` (badData) for numbers that do not fit each other.
+    private static func heads(
+        of config: ModelConfig, hidden: Int, headSize fallback: Int?
+    ) throws -> (heads: Int, kvHeads: Int, headSize: Int) {
+        let heads = try config.int("num_attention_heads", in: 1...16_384)
+        let kvHeads = try config.int("num_key_value_heads", default: heads, in: 1...16_384)
+        guard heads % kvHeads == 0 else {
+            throw config.bad(
+                "num_key_value_heads", "\(heads) heads cannot share \(kvHeads) key heads")
+        }
+        guard config["head_dim"] != nil || fallback != nil || hidden % heads == 0 else {
+            throw config.bad("hidden_size", "\(hidden) cannot be split over \(heads) heads")
+        }
+        let headSize = try config.int(
+            "head_dim", default: fallback ?? hidden / heads, in: 1...16_384)
+        guard headSize % 2 == 0 else {
+            throw config.bad("head_dim", "a head of \(headSize) has no pairs to rotate")
+        }
+        return (heads, kvHeads, headSize)
+    }
+
+    private static func activation(
+        _ config: ModelConfig, _ defaults: Defaults
+    ) throws -> MLP.Activation {
+        let key = defaults.activationKeys.first { config[$0] != nil } ?? "hidden_act"
+        let name = try config.string(key, default: defaults.activation)
         guard let activation = MLP.Activation(name) else {
-            throw config.unsupported("hidden_act", "activation \"\(name)\"")
+            throw config.unsupported(key, "activation \"\(name)\"")
         }
         return activation
     }

@@ -7,6 +7,8 @@ package struct Attention: Sendable {
         case separate(query: Linear, key: Linear, value: Linear)
         /// One matrix; the outputs are all queries, then all keys, then all values.
         case fused(Linear)
+        /// One matrix; the outputs are head after head, each its query, key and value (GPT-NeoX).
+        case interleaved(Linear)
     }
 
     /// From the residual stream to the heads.
@@ -21,6 +23,10 @@ package struct Attention: Sendable {
     package var headSize: Int
     /// On the products of queries and keys.
     package var scale: Float
+    /// Over each query head before it is turned; nil = none.
+    package var queryNorm: Norm?
+    /// Over each key head before it is turned; nil = none.
+    package var keyNorm: Norm?
     /// Rotary positions; nil where positions are learned.
     package var rope: Rope?
     /// A token sees this many tokens, itself included; nil = all before it.
@@ -44,11 +50,13 @@ package struct Attention: Sendable {
 
     /// Every tensor of the layer.
     package var weights: [Weight] {
-        switch projection {
-        case .separate(let query, let key, let value):
-            query.weights + key.weights + value.weights + output.weights
-        case .fused(let all): all.weights + output.weights
-        }
+        let projected =
+            switch projection {
+            case .separate(let query, let key, let value):
+                query.weights + key.weights + value.weights
+            case .fused(let all), .interleaved(let all): all.weights
+            }
+        return projected + (queryNorm?.weights ?? []) + (keyNorm?.weights ?? []) + output.weights
     }
 
     /// - Parameters:
@@ -56,6 +64,8 @@ package struct Attention: Sendable {
     ///   - layer: the block's number, for the cache.
     func callAsFunction(_ x: Tensor, layer: Int, _ pass: Pass) -> Tensor {
         var (q, k, v) = project(x, pass)
+        if let queryNorm { q = queryNorm(q, pass) }
+        if let keyNorm { k = keyNorm(k, pass) }
         if let rope {
             q = NN.rope(
                 q, heads: heads, positions: pass.positions, frequencies: rope.frequencies,
@@ -82,6 +92,13 @@ package struct Attention: Sendable {
             return (
                 NN.columns(y, 0..<q), NN.columns(y, q..<q + kv), NN.columns(y, q + kv..<q + 2 * kv)
             )
+        case .interleaved(let all):
+            let y = all(x, pass).reshaped([x.rows * heads, 3 * headSize])
+            func part(_ i: Int) -> Tensor {
+                NN.columns(y, i * headSize..<(i + 1) * headSize)
+                    .reshaped([x.rows, heads * headSize])
+            }
+            return (part(0), part(1), part(2))
         }
     }
 }

@@ -27,6 +27,14 @@ package struct Linear: Sendable {
         self.layout = layout
     }
 
+    /// The same layer with a bias.
+    package func withBias() -> Linear {
+        var layer = self
+        let name = weight.name.dropLast("weight".count) + "bias"
+        layer.bias = Weight(String(name), [weight.shape[layout == .outIn ? 0 : 1]], .zeros)
+        return layer
+    }
+
     /// Weight and, where there is one, bias.
     package var weights: [Weight] { [weight] + (bias.map { [$0] } ?? []) }
 

@@ -36,6 +36,8 @@ package struct MLP: Sendable {
         case plain(up: Linear)
         /// down(activation(gate(x)) * up(x))
         case gated(gate: Linear, up: Linear)
+        /// The same with one matrix; the outputs are all gates, then all of up.
+        case fused(Linear)
     }
 
     package var kind: Kind
@@ -54,6 +56,7 @@ package struct MLP: Sendable {
         switch kind {
         case .plain(let up): up.weights + down.weights
         case .gated(let gate, let up): gate.weights + up.weights + down.weights
+        case .fused(let both): both.weights + down.weights
         }
     }
 
@@ -61,9 +64,17 @@ package struct MLP: Sendable {
         switch kind {
         case .plain(let up): return down(activation(up(x, pass)), pass)
         case .gated(let gate, let up):
-            let (g, u) = (gate(x, pass), up(x, pass))
-            if case .silu = activation { return down(NN.swiglu(g, u), pass) }
-            return down(activation(g) * u, pass)
+            return down(mix(gate(x, pass), up(x, pass)), pass)
+        case .fused(let both):
+            let y = both(x, pass)
+            let inner = y.columns / 2
+            return down(mix(NN.columns(y, 0..<inner), NN.columns(y, inner..<2 * inner)), pass)
         }
+    }
+
+    /// activation(gate) * up
+    private func mix(_ gate: Tensor, _ up: Tensor) -> Tensor {
+        if case .silu = activation { return NN.swiglu(gate, up) }
+        return activation(gate) * up
     }
 }

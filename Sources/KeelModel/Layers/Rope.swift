@@ -20,4 +20,53 @@ package struct Rope: Sendable, Equatable {
             return 1 / Float(pow(Double(Float(theta)), Double(exponent)))
         }
     }
+
+    /// How a model was stretched beyond the context it was first trained on.
+    package enum Scaling: Sendable, Equatable {
+        /// Every frequency divided by `factor` (position interpolation, Chen et al. 2023).
+        case linear(factor: Double)
+        /// Llama 3.1: waves longer than context / low are divided by `factor`, those shorter than context / high
+        /// stay, and in between the two are mixed in proportion to context / wavelength.
+        case llama3(factor: Double, low: Double, high: Double, context: Double)
+        /// YaRN (Peng et al. 2023, arXiv:2309.00071): pairs that turn more than `fast` times within the context stay,
+        /// those that turn fewer than `slow` times are divided by `factor`, with a ramp in between;
+        /// `attention` multiplies cosine and sine.
+        case yarn(
+            factor: Double, fast: Double, slow: Double, context: Double, attention: Double,
+            isTruncated: Bool)
+    }
+
+    /// The same positions, stretched.
+    ///
+    /// - Parameter theta: the base the frequencies were made with.
+    package func scaled(_ scaling: Scaling, theta: Double) -> Rope {
+        var rope = self
+        switch scaling {
+        case .linear(let factor):
+            rope.frequencies = frequencies.map { $0 / Float(factor) }
+        case .llama3(let factor, let low, let high, let context):
+            rope.frequencies = frequencies.map { frequency in
+                let turns = context * Double(frequency) / (2 * Double.pi)
+                // 0 for waves that are stretched whole, 1 for those that stay.
+                let kept = Float(min(max((turns - low) / (high - low), 0), 1))
+                return (1 - kept) * frequency / Float(factor) + kept * frequency
+            }
+        case .yarn(let factor, let fast, let slow, let context, let attention, let isTruncated):
+            // The pair that turns so many times within the context.
+            func pair(_ turns: Double) -> Double {
+                Double(frequencies.count) * log(context / (turns * 2 * Double.pi)) / log(theta)
+            }
+            let first = max(isTruncated ? pair(fast).rounded(.down) : pair(fast), 0)
+            let last = min(
+                isTruncated ? pair(slow).rounded(.up) : pair(slow),
+                Double(2 * frequencies.count - 1))
+            let width = last == first ? 0.001 : last - first
+            rope.frequencies = frequencies.enumerated().map { i, frequency in
+                let stretched = Float(min(max((Double(i) - first) / width, 0), 1))
+                return stretched * frequency / Float(factor) + (1 - stretched) * frequency
+            }
+            rope.scale = Float(attention)
+        }
+        return rope
+    }
 }
