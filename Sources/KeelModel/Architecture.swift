@@ -26,6 +26,10 @@ package struct Architecture: Sendable {
     package var finalNorm: Norm
     /// `[vocabulary, hidden]`; nil = the embedding is the head too.
     package var head: Weight?
+    /// False for a model that has no LM head: a reward model or a critic.
+    package var hasLanguageHead = true
+    /// `[1, hidden]`: one number of a state, as `*ForSequenceClassification` stores it; nil = none.
+    package var score: Weight?
     /// Logits become cap * tanh(logits / cap); nil = no cap.
     package var logitSoftcap: Float?
     /// What a file may leave out in front of every name: "transformer.".
@@ -56,7 +60,7 @@ package struct Architecture: Sendable {
     /// Every tensor the model has, each once.
     package var weights: [Weight] {
         [embedding] + (positions.map { [$0] } ?? []) + blocks.flatMap(\.weights) + finalNorm.weights
-            + (head.map { [$0] } ?? [])
+            + (hasLanguageHead ? head.map { [$0] } ?? [] : []) + (score.map { [$0] } ?? [])
     }
 
     /// The head's tensor: its own, or the embedding.
@@ -64,4 +68,34 @@ package struct Architecture: Sendable {
 
     /// True when the embedding is the head too.
     package var isTied: Bool { head == nil }
+
+    /// What the states are turned into.
+    package var outputs: Outputs {
+        var outputs: Outputs = []
+        if hasLanguageHead { outputs.insert(.language) }
+        if score != nil { outputs.insert(.score) }
+        return outputs
+    }
+
+    /// The same trunk under other heads.
+    ///
+    /// - Parameter scoreStart: how a score head starts that no file holds.
+    package func with(_ outputs: Outputs, scoreStart: Weight.Start = .normal(1)) -> Architecture {
+        var copy = self
+        copy.hasLanguageHead = outputs.contains(.language)
+        copy.score =
+            outputs.contains(.score) ? Weight("score.weight", [1, hiddenSize], scoreStart) : nil
+        return copy
+    }
+}
+
+/// What stands on a decoder's last states.
+package struct Outputs: OptionSet, Sendable, Hashable {
+    package let rawValue: UInt8
+    package init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    /// Log-probabilities of the next token.
+    package static let language = Outputs(rawValue: 1)
+    /// One number per state: a reward at the last token, a critic's value at every one.
+    package static let score = Outputs(rawValue: 2)
 }

@@ -7,21 +7,34 @@ extension Model {
     /// - Parameters:
     ///   - dtype: f32, bf16 (f32 master weights, bf16 compute) or f64.
     ///   - device: where it lives.
+    ///   - outputs: the heads it gets; nil = those its config.json names. A language model asked for a score
+    ///     gets a new score head, which makes it a reward model or a critic.
+    ///   - scoreStart: how a new score head starts.
+    ///   - seed: of a new score head.
     /// - Throws: `KeelError`: `noInput` for missing files, `badData` for what is wrong in them or not supported.
-    package static func load(directory: String, dtype: DType, device: Device) throws -> Model {
-        let layout = try ModelDirectory(directory)
+    package static func load(
+        directory: String, dtype: DType, device: Device, outputs: Outputs? = nil,
+        scoreStart: Weight.Start = .normal(1), seed: UInt64 = 0
+    ) throws -> Model {
+        let layout = try ModelDirectory(directory, outputs: outputs, scoreStart: scoreStart)
         let found = try layout.match()
         let master: DType = dtype == .f64 ? .f64 : .f32
+        let std = try layout.config.initializerRange()
         var byWeight: [String: Parameter] = [:]
+        var new: [Parameter] = []
         for (weight, location) in found {
-            byWeight[weight.name] = Parameter(
-                name: location.entry.name,
-                master: try location.tensor(dtype: master, device: device), compute: dtype)
+            let values =
+                try location?.tensor(dtype: master, device: device)
+                ?? weight.new(seed: seed, std: std, dtype: master, device: device)
+            let parameter = Parameter(
+                name: location?.entry.name ?? weight.name, master: values, compute: dtype)
+            byWeight[weight.name] = parameter
+            if location == nil { new.append(parameter) }
         }
         let byName = Dictionary(uniqueKeysWithValues: byWeight.values.map { ($0.name, $0) })
         return Model(
             config: layout.config, architecture: layout.architecture, device: device, dtype: dtype,
-            parameters: layout.weights.names.compactMap { byName[$0] }, byWeight: byWeight,
+            parameters: layout.weights.names.compactMap { byName[$0] } + new, byWeight: byWeight,
             directory: directory,
             storedType: layout.weights.commonType, eosIDs: layout.eosIDs)
     }
@@ -41,23 +54,9 @@ extension Model {
         let master: DType = dtype == .f64 ? .f64 : .f32
         var parameters: [Parameter] = []
         for weight in architecture.weights {
-            let tensor: Tensor
-            switch weight.start {
-            case .zeros: tensor = Tensor(zeros: weight.shape, dtype: master, device: device)
-            case .ones:
-                tensor = Tensor(filled: 1, shape: weight.shape, dtype: master, device: device)
-            case .normal(let scale):
-                let stream = RandomStream(seed: seed, place: "init \(weight.name)")
-                var values = (0..<weight.count).map {
-                    Float(stream.normal(UInt64($0)) * std * scale)
-                }
-                if weight == architecture.embedding, let row = architecture.paddingID {
-                    let start = Int(row) * architecture.hiddenSize
-                    values.replaceSubrange(
-                        start..<start + architecture.hiddenSize,
-                        with: repeatElement(0, count: architecture.hiddenSize))
-                }
-                tensor = Tensor(values, shape: weight.shape, dtype: master, device: device)
+            let tensor = weight.new(seed: seed, std: std, dtype: master, device: device)
+            if weight == architecture.embedding, let row = architecture.paddingID {
+                tensor.rowsView(Int(row), 1).zero()
             }
             parameters.append(Parameter(name: weight.name, master: tensor, compute: dtype))
         }
@@ -82,9 +81,16 @@ package struct ModelDirectory {
     package let weights: WeightFiles
     /// Of generation_config.json first, then of config.json; each once.
     package let eosIDs: [Int32]
+    /// The files need not hold the score head that was asked for.
+    private let isNewScore: Bool
 
+    /// - Parameters:
+    ///   - outputs: the heads that are wanted; nil = those config.json names.
+    ///   - scoreStart: how a score head starts that the files do not hold.
     /// - Throws: `KeelError`: `noInput` for missing files, `badData` for what is wrong in them or not supported.
-    package init(_ path: String) throws {
+    package init(
+        _ path: String, outputs: Outputs? = nil, scoreStart: Weight.Start = .normal(1)
+    ) throws {
         self.path = path
         guard Files.isDirectory(path) else {
             throw KeelError(
@@ -93,7 +99,9 @@ package struct ModelDirectory {
                 code: .noInput)
         }
         config = try ModelConfig(path: Files.join(path, "config.json"))
-        architecture = try Families.architecture(of: config)
+        let own = try Families.architecture(of: config)
+        isNewScore = outputs?.contains(.score) == true && own.score == nil
+        architecture = outputs.map { own.with($0, scoreStart: scoreStart) } ?? own
         weights = try WeightFiles(directory: path)
         var ids: [Int32] = []
         let generation = Files.join(path, "generation_config.json")
@@ -107,11 +115,15 @@ package struct ModelDirectory {
 
     /// Finds every weight of the architecture in the files, whichever of the family's spellings they use.
     ///
+    /// - Returns: no location for a score head that is new.
     /// - Throws: `KeelError` (badData) for a missing tensor or one of another shape.
-    package func match() throws -> [(weight: Weight, location: WeightFiles.Location)] {
+    package func match() throws -> [(weight: Weight, location: WeightFiles.Location?)] {
         var used: Set<String> = []
         let prefix = architecture.optionalPrefix
-        let found = try architecture.weights.map { weight in
+        let found: [(Weight, WeightFiles.Location?)] = try architecture.weights.map { weight in
+            if isNewScore, weight == architecture.score, weights[weight.name] == nil {
+                return (weight, nil)
+            }
             let short =
                 weight.name.hasPrefix(prefix)
                 ? String(weight.name.dropFirst(prefix.count)) : weight.name
@@ -119,9 +131,11 @@ package struct ModelDirectory {
                 throw KeelError(
                     "model", "the weights have no tensor \(weight.name)",
                     at: weights.files.first?.path ?? path,
-                    fix: weight == architecture.head
-                        ? "set \"tie_word_embeddings\": true if the embedding is the head"
-                        : "config.json and the weights do not belong together",
+                    fix: weight == architecture.score
+                        ? "\"architectures\" in config.json says reward model: give the folder of one"
+                        : weight == architecture.head
+                            ? "set \"tie_word_embeddings\": true if the embedding is the head"
+                            : "config.json and the weights do not belong together",
                     code: .badData)
             }
             guard location.entry.shape == weight.shape else {
@@ -135,7 +149,7 @@ package struct ModelDirectory {
             return (weight, location)
         }
         let unused = weights.names.filter { name in
-            !used.contains(name) && !(architecture.isTied && name == "lm_head.weight")
+            !used.contains(name) && !isHead(name)
                 && !architecture.ignoredSuffixes.contains { name.hasSuffix($0) }
         }
         if let first = unused.first {
@@ -145,6 +159,16 @@ package struct ModelDirectory {
             )
         }
         return found
+    }
+
+    /// A head that this model does without: a tied one's copy, or another kind of model's.
+    private func isHead(_ name: String) -> Bool {
+        switch name {
+        case "lm_head.weight": architecture.isTied || !architecture.hasLanguageHead
+        case architecture.head?.name: !architecture.hasLanguageHead
+        case "score.weight": architecture.score == nil
+        default: false
+        }
     }
 
     /// SHA-256 over config.json and the weight files: names these weights in caches.

@@ -43,6 +43,24 @@ extension Model {
         let name: JSON = dtype == .bf16 ? "bfloat16" : dtype == .f64 ? "float64" : "float32"
         if object["torch_dtype"] != nil { object["torch_dtype"] = name }
         if object["dtype"] != nil || object["torch_dtype"] == nil { object["dtype"] = name }
+        if architecture.score != nil {
+            describeScore(&object)
+        } else if config.isClassifier {
+            object["architectures"] = [.string(config.className + "ForCausalLM")]
+        }
         return object
+    }
+
+    /// What makes transformers load a trunk with `score.weight` as a reward model.
+    ///
+    /// It reads the score at the last token that is not `pad_token_id`; we read it at the last token there
+    /// is, and say so under a key of our own.
+    private func describeScore(_ object: inout JSONObject) {
+        object["architectures"] = [.string(config.className + "ForSequenceClassification")]
+        object["id2label"] = ["0": "LABEL_0"]
+        object["label2id"] = ["LABEL_0": 0]
+        if object["num_labels"] != nil { object["num_labels"] = 1 }
+        if config.padID == nil, let padID { object["pad_token_id"] = .int(Int64(padID)) }
+        object["score_position"] = "last_token"
     }
 }

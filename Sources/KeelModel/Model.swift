@@ -1,7 +1,7 @@
 import KeelCore
 import KeelTensor
 
-/// A causal language model: a decoder and its parameters; it knows no objective.
+/// A causal language model, a reward model or a critic: a decoder and its parameters; it knows no objective.
 package final class Model: @unchecked Sendable {
     /// Its config.json, as it was read.
     package let config: ModelConfig
@@ -19,6 +19,8 @@ package final class Model: @unchecked Sendable {
     package let storedType: StoredType
     /// Ids that end a generated text: those of generation_config.json and of config.json.
     package let eosIDs: [Int32]
+    /// What config.json says fills rows, should it not say so itself; for saving.
+    package var padID: Int32?
 
     /// By the family's own names, which the weight file may shorten.
     private let byWeight: [String: Parameter]
@@ -71,29 +73,70 @@ package final class Model: @unchecked Sendable {
     ///   - temperature: divides the logits.
     ///   - entropy: also the entropy of each distribution.
     ///   - correct: also whether the target was the likeliest token.
-    /// - Throws: `KeelError` (badData) for ids outside the vocabulary and positions outside the context.
+    /// - Throws: `KeelError` (badData) for ids outside the vocabulary and positions outside the context, and
+    ///   for a model without an LM head.
     package func logprobs(
         _ batch: PackedBatch, tape: Tape, temperature: Double = 1, entropy: Bool = false,
         correct: Bool = false
     ) throws -> Scores {
+        var wanted = Wanted()
+        wanted.entropy = entropy
+        wanted.correct = correct
+        return try outputs(batch, wanted, tape: tape, temperature: temperature)
+    }
+
+    /// Everything that one pass over a batch can give.
+    ///
+    /// - Parameters:
+    ///   - wanted: what to compute; states come without heads.
+    ///   - temperature: divides the logits.
+    /// - Throws: as `logprobs`.
+    package func outputs(
+        _ batch: PackedBatch, _ wanted: Wanted, tape: Tape, temperature: Double = 1
+    ) throws -> Scores {
         try check(batch)
-        guard !batch.targets.isEmpty else {
-            let none = Tensor(zeros: [0], dtype: dtype.accumulator, device: device)
-            return Scores(
-                logprobs: none, entropy: entropy ? none : nil, correct: correct ? [] : nil)
-        }
+        let none = Tensor(zeros: [0], dtype: dtype.accumulator, device: device)
+        var scores = Scores(logprobs: none, entropy: wanted.entropy ? none : nil)
+        scores.vocabLogprobs = wanted.vocabLogprobs ? none : nil
+        scores.correct = wanted.correct ? [] : nil
+        let targets = wanted.logprobs || wanted.targetStates ? batch.scored : []
+        guard !targets.isEmpty || !wanted.rows.isEmpty else { return scores }
         let pass = self.pass(batch, tape)
         let hidden = decoder.hidden(
-            ids: Tensor(batch.ids, device: device), selected: Tensor(batch.scored, device: device),
-            pass)
+            ids: Tensor(batch.ids, device: device),
+            selected: Tensor(targets + wanted.rows, device: device), pass)
+        func part(_ range: Range<Int>) -> Tensor {
+            guard range.count < hidden.rows else { return hidden }
+            return NN.gatherRows(hidden, Tensor(range.map { Int32($0) }, device: device))
+        }
+        let own = part(0..<targets.count)
+        if wanted.targetStates { scores.targetStates = own }
+        if !wanted.rows.isEmpty {
+            scores.rowStates = part(targets.count..<targets.count + wanted.rows.count)
+        }
+        guard wanted.logprobs, !targets.isEmpty else { return scores }
+        try requireLanguageHead()
         let result = NN.logprobs(
-            hidden, weight: pass[architecture.headWeight],
+            own, weight: pass[architecture.headWeight],
             targets: Tensor(batch.targets, device: device),
-            temperature: Float(temperature), softcap: architecture.logitSoftcap, entropy: entropy,
-            argmax: correct)
-        return Scores(
-            logprobs: result.logprobs, entropy: result.entropy,
-            correct: result.correct.map { $0.ints().map { $0 == 1 } })
+            temperature: Float(temperature), softcap: architecture.logitSoftcap,
+            entropy: wanted.entropy, vocabulary: wanted.vocabLogprobs, argmax: wanted.correct)
+        scores.logprobs = result.logprobs
+        scores.entropy = result.entropy
+        scores.vocabLogprobs = result.vocabLogprobs
+        scores.correct = result.correct.map { $0.ints().map { $0 == 1 } }
+        return scores
+    }
+
+    /// Refuses a model that says nothing about the next token.
+    ///
+    /// - Throws: `KeelError` (badData).
+    package func requireLanguageHead() throws {
+        guard architecture.hasLanguageHead else {
+            throw KeelError(
+                "model", "a reward model has no LM head: it gives scores, no log-probs or text",
+                at: directory, fix: "use a causal language model", code: .badData)
+        }
     }
 
     /// Next-token logits of some rows of a batch, f32, without gradient.
@@ -102,6 +145,7 @@ package final class Model: @unchecked Sendable {
     /// - Throws: `KeelError` (badData) for ids outside the vocabulary and positions outside the context.
     package func logits(_ batch: PackedBatch, rows: [Int32]) throws -> Tensor {
         try check(batch)
+        try requireLanguageHead()
         let pass = self.pass(batch, Tape(recording: false))
         let hidden = decoder.hidden(
             ids: Tensor(batch.ids, device: device), selected: Tensor(rows, device: device), pass)

@@ -100,6 +100,36 @@ package struct ModelConfig: Sendable {
         (self["architectures"]?.array ?? []).compactMap(\.string)
     }
 
+    /// What the class names of models that can be read end in.
+    ///
+    /// A bare "LlamaModel" has the same tensors, without a head; the weights tell.
+    private static let classSuffixes = [
+        "ForCausalLM", "LMHeadModel", "ForSequenceClassification", "Model",
+    ]
+
+    /// `*ForSequenceClassification`: a reward model, with `score.weight` instead of an LM head.
+    package var isClassifier: Bool {
+        architectures.contains { $0.hasSuffix("ForSequenceClassification") }
+    }
+
+    /// The numbers a classifier gives: `num_labels`, or as many as `id2label` names; 2 without either.
+    ///
+    /// - Throws: `KeelError` (badData) for a `num_labels` that is no number.
+    package func labelCount() throws -> Int {
+        try int("num_labels", default: self["id2label"]?.object?.pairs.count ?? 2)
+    }
+
+    /// "Llama" of "LlamaForCausalLM"; of the family's name where the file names no class.
+    var className: String {
+        for suffix in ModelConfig.classSuffixes {
+            if let name = architectures.first(where: { $0.hasSuffix(suffix) }) {
+                return String(name.dropLast(suffix.count))
+            }
+        }
+        let family = self["model_type"]?.string ?? ""
+        return family == "gpt2" ? "GPT2" : family.prefix(1).uppercased() + family.dropFirst()
+    }
+
     /// Ids that end a text: `eos_token_id`, one or a list.
     package var eosIDs: [Int32] { ModelConfig.ids(self["eos_token_id"]) }
 
@@ -150,11 +180,10 @@ package struct ModelConfig: Sendable {
             throw unsupported(key, "cross attention")
         }
         for name in architectures
-        where !name.hasSuffix("ForCausalLM") && !name.hasSuffix("LMHeadModel") {
-            // A bare "LlamaModel" has the same tensors, without a head; the weights tell.
-            guard name.hasSuffix("Model") else {
-                throw unsupported("architectures", "\(name)", known: "causal language models are")
-            }
+        where !ModelConfig.classSuffixes.contains(where: { name.hasSuffix($0) }) {
+            throw unsupported(
+                "architectures", "\(name)",
+                known: "causal language models and reward models (ForSequenceClassification) are")
         }
     }
 

@@ -66,12 +66,42 @@ package struct PackedBatch: Sendable {
     }
 }
 
-/// Log-probabilities of a batch's targets and what comes with them.
+/// What a pass over a batch is to give.
+package struct Wanted: Sendable {
+    /// log p(target); without it there is no entropy and no accuracy either.
+    package var logprobs = true
+    /// Of each distribution.
+    package var entropy = false
+    /// The mean log-probability over the vocabulary.
+    package var vocabLogprobs = false
+    /// Whether the target was the likeliest token.
+    package var correct = false
+    /// The states that predict the targets.
+    package var targetStates = false
+    /// Further rows whose states are wanted.
+    package var rows: [Int32] = []
+
+    /// Log-probs alone.
+    package init() {}
+}
+
+/// What a pass over a batch gave; tensors are differentiable where the tape records.
 package struct Scores {
-    /// `[n]` f32 (f64 under f64): log p(target), differentiable where the tape records.
+    /// `[n]` f32 (f64 under f64): log p(target); empty when not asked for.
     package var logprobs: Tensor
     /// `[n]` in nats, when asked for.
     package var entropy: Tensor?
+    /// `[n]`: Σ_v log p(v) / V, when asked for.
+    package var vocabLogprobs: Tensor?
     /// Whether the target was the likeliest token, when asked for.
     package var correct: [Bool]?
+    /// `[n, hidden]` after the final norm: what the LM head reads to predict each target, when asked for.
+    package var targetStates: Tensor?
+    /// `[rows, hidden]`: the states of the further rows, when asked for.
+    package var rowStates: Tensor?
+
+    init(logprobs: Tensor, entropy: Tensor?) {
+        self.logprobs = logprobs
+        self.entropy = entropy
+    }
 }

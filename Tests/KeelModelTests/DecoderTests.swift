@@ -74,33 +74,14 @@ import Testing
             promptLengths: [2, 1])
         let weights = Tensor(
             batch.targets.indices.map { 0.5 + 0.25 * Double($0) }, device: testDevice)
-        func value() throws -> Double {
-            let scores = try model.logprobs(
-                batch, tape: Tape(recording: false), temperature: 0.8, entropy: true)
-            return zip(scores.logprobs.doubles(), weights.doubles()).reduce(0) { $0 + $1.0 * $1.1 }
-                + (scores.entropy?.doubles().reduce(0, +) ?? 0)
-        }
-        let tape = Tape()
-        let scores = try model.logprobs(batch, tape: tape, temperature: 0.8, entropy: true)
-        let entropy = try #require(scores.entropy)
-        tape.backward((scores.logprobs * weights).sum() + entropy.sum())
-        let h = 1e-5
-        for parameter in model.parameters {
-            let gradient = parameter.gradient.doubles()
-            let values = parameter.master.doubles()
-            let cells = stride(from: 0, to: values.count, by: max(1, values.count / 7)).map { $0 }
-            let differences = try cells.map { cell in
-                var sides: [Double] = []
-                for step in [h, -h] {
-                    var moved = values
-                    moved[cell] += step
-                    parameter.assign(Tensor(moved, shape: parameter.shape, device: testDevice))
-                    sides.append(try value())
-                }
-                parameter.assign(Tensor(values, shape: parameter.shape, device: testDevice))
-                return (sides[0] - sides[1]) / (2 * h)
-            }
-            expectClose(cells.map { gradient[$0] }, differences, .differences, parameter.name)
+        var wanted = Wanted()
+        wanted.entropy = true
+        wanted.vocabLogprobs = true
+        try expectGradients(of: model.parameters) { tape in
+            let scores = try model.outputs(batch, wanted, tape: tape, temperature: 0.8)
+            let entropy = try #require(scores.entropy)
+            let vocab = try #require(scores.vocabLogprobs)
+            return (scores.logprobs * weights).sum() + entropy.sum() + (vocab * weights).sum()
         }
     }
 

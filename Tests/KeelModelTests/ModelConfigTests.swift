@@ -65,8 +65,8 @@ import Testing
             (["quantization_config": ["quant_method": "gptq"]], "gptq"),
             (["num_local_experts": 8], "experts"),
             (
-                ["architectures": ["LlamaForSequenceClassification"]],
-                "LlamaForSequenceClassification"
+                ["architectures": ["LlamaForTokenClassification"]],
+                "LlamaForTokenClassification"
             ),
             (["hidden_act": "mish"], "mish"),
             (["model_type": "lama"], "did you mean \"llama\""),

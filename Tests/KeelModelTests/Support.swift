@@ -2,6 +2,8 @@ import Foundation
 import KeelCore
 import KeelModel
 import KeelTensor
+import KeelTestSupport
+import Testing
 
 /// The processor, with two threads: the threads' tiles are part of what is tested.
 let testDevice = Device.cpu(threads: 2)
@@ -71,4 +73,35 @@ extension JSON {
     var doubles: [Double] { (array ?? []).map { $0.double ?? .nan } }
     var ids: [Int32] { (array ?? []).map { Int32($0.int ?? -1) } }
     var ints: [Int] { (array ?? []).map { $0.int ?? -1 } }
+}
+
+/// Expects the tape's gradient of every parameter to equal central differences in f64.
+///
+/// - Parameter loss: one number; called again and again with moved parameters.
+func expectGradients(
+    of parameters: [Parameter], cells: Int = 7, tolerance: Tolerance = .differences,
+    sourceLocation: SourceLocation = #_sourceLocation, _ loss: (Tape) throws -> Tensor
+) throws {
+    let tape = Tape()
+    for parameter in parameters { parameter.zeroGradient() }
+    tape.backward(try loss(tape))
+    let h = 1e-5
+    for parameter in parameters {
+        let gradient = parameter.gradient.doubles()
+        let values = parameter.master.doubles()
+        let tried = stride(from: 0, to: values.count, by: max(1, values.count / cells)).map { $0 }
+        let differences = try tried.map { cell in
+            let sides = try [h, -h].map { step in
+                var moved = values
+                moved[cell] += step
+                parameter.assign(Tensor(moved, shape: parameter.shape, device: testDevice))
+                return try loss(Tape(recording: false)).item()
+            }
+            parameter.assign(Tensor(values, shape: parameter.shape, device: testDevice))
+            return (sides[0] - sides[1]) / (2 * h)
+        }
+        expectClose(
+            tried.map { gradient[$0] }, differences, tolerance, parameter.name,
+            sourceLocation: sourceLocation)
+    }
 }

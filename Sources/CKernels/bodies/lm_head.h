@@ -19,7 +19,8 @@ INLINE V FN(tail_is)(V x, int64_t n, A value) {
 
 static void FN(lm_chunk)(ck_lm_row *state, const void *logits, const int32_t *targets, int64_t rows,
                          int64_t cols, int64_t first, double temperature, double softcap,
-                         int32_t entropy) {
+                         int32_t wants) {
+    const int entropy = wants & CK_LM_ENTROPY, total = wants & CK_LM_TOTAL;
     const A per = (A)(1 / temperature), cap = (A)softcap;
     for (int64_t r = 0; r < rows; r++) {
         const A *x = (const A *)logits + r * cols;
@@ -62,6 +63,12 @@ static void FN(lm_chunk)(ck_lm_row *state, const void *logits, const int32_t *ta
         s->sum += (double)FN(sum)(sum);
         if (entropy)
             s->weighted += (double)FN(sum)(weighted);
+        if (total) {
+            V all = {};
+            EACH(i, cols)
+            all += FN(tail_is)(FN(lm_z)(LOADA(x + i, cols - i), per, cap, 0), cols - i, 0);
+            s->total += (double)FN(sum)(all);
+        }
         const int64_t t = targets[r] - first;
         if (t >= 0 && t < cols) {
             A c[LANES];
@@ -71,22 +78,24 @@ static void FN(lm_chunk)(ck_lm_row *state, const void *logits, const int32_t *ta
     }
 }
 
-/* p = e^(z - lse);  dz = g (1[target] - p) - gh p (z - lse + h);  dlogit = dz / temperature (1 - (cap/softcap)^2) */
+/* p = e^(z - lse);  dz = g 1[target] + gv - gsum p - gh p (z - lse + h);
+ * dlogit = dz / temperature (1 - (cap/softcap)^2) */
 static void FN(lm_chunk_backward)(void *d, const void *logits, const int32_t *targets,
-                                  const double *lse, const double *g, const double *h,
-                                  const double *gh, int64_t rows, int64_t cols, int64_t first,
-                                  double temperature, double softcap) {
+                                  const ck_lm_slope *slopes, int64_t rows, int64_t cols,
+                                  int64_t first, double temperature, double softcap) {
     const A per = (A)(1 / temperature), sc = (A)softcap;
     for (int64_t r = 0; r < rows; r++) {
         const A *x = (const A *)logits + r * cols;
         T *to = (T *)d + r * cols;
-        const A l = (A)lse[r], gr = (A)g[r], hr = (A)h[r], ghr = (A)gh[r];
+        const ck_lm_slope *s = slopes + r;
+        const A l = (A)s->lse, gr = (A)s->g, hr = (A)s->h, ghr = (A)s->gh;
+        const A gvr = (A)s->gv, sum = (A)s->gsum;
         const int64_t t = targets[r] - first;
         EACH(i, cols) {
             V cap;
             V z = FN(lm_z)(LOADA(x + i, cols - i), per, sc, &cap);
             V p = FN(exp)(z - l);
-            V dz = -gr * p;
+            V dz = gvr - sum * p;
             if (ghr != 0)
                 dz -= ghr * p * (z - l + hr);
             if (t >= i && t < i + LANES) {

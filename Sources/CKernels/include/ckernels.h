@@ -35,9 +35,19 @@ typedef struct ck_attention {
 /* Running state of one row of the LM head over chunks of the vocabulary. */
 typedef struct ck_lm_row {
     double max, sum, weighted; /* of the logits; sum of e^(z-max); the same weighted by z */
+    double total;              /* sum of z */
     double target, best;       /* logit of the target; the largest so far */
     int32_t best_id, reserved;
 } ck_lm_row;
+
+/* What lm_chunk adds up beyond the log-prob: `weighted`, `total`. */
+enum { CK_LM_ENTROPY = 1, CK_LM_TOTAL = 2 };
+
+/* What the backward pass of the LM head knows of one row: g = dL/dlogprob, gh = dL/dentropy, gv = dL/d(mean
+ * log-prob over the vocabulary) / vocabulary, gsum = g + gv vocabulary; h = entropy. */
+typedef struct ck_lm_slope {
+    double lse, g, h, gh, gv, gsum;
+} ck_lm_slope;
 
 typedef struct ck_adamw {
     double lr, beta1, beta2, eps, decay; /* decay: decoupled, times lr */
@@ -104,15 +114,14 @@ typedef struct ck_table {
                                const void *v, const ck_attention *a, void *scratch);
 
     /* Takes logits[A] (rows, cols) of vocabulary entries `first` ... into the rows' state.
-     * z = softcap tanh(logit / softcap) / temperature (softcap 0: none). */
+     * z = softcap tanh(logit / softcap) / temperature (softcap 0: none). wants: CK_LM_ENTROPY ... */
     void (*lm_chunk)(ck_lm_row *state, const void *logits, const int32_t *targets, int64_t rows,
                      int64_t cols, int64_t first, double temperature, double softcap,
-                     int32_t entropy);
-    /* d[T] = dL/dlogit for the same chunk from logits[A]; lse, g (dL/dlogprob), h (entropy), gh (dL/dentropy): f64 per row. */
+                     int32_t wants);
+    /* d[T] = dL/dlogit for the same chunk from logits[A]. */
     void (*lm_chunk_backward)(void *d, const void *logits, const int32_t *targets,
-                              const double *lse, const double *g, const double *h, const double *gh,
-                              int64_t rows, int64_t cols, int64_t first, double temperature,
-                              double softcap);
+                              const ck_lm_slope *slopes, int64_t rows, int64_t cols, int64_t first,
+                              double temperature, double softcap);
 
     /* c[A] (m, n) = or += a b, cells at a[i ars + p acs], b[p brs + j bcs] (T): plain, for the types oneDNN lacks. */
     void (*gemm)(void *c, int64_t ldc, const void *a, int64_t ars, int64_t acs, const void *b,

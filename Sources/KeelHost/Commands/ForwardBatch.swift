@@ -1,7 +1,8 @@
 import KeelCore
 import KeelModel
 
-/// A batch line of `keel forward --grads`: `{"batch", "prompt_len", "entries", "adamw"}`.
+/// A batch line of `keel forward --grads`: `{"batch", "prompt_len", "entries", "adamw"}`, for a reward model
+/// `{"chosen", "rejected", "entries", "adamw"}`.
 struct ForwardBatch {
     struct AdamWSettings {
         var steps: Int
@@ -12,16 +13,65 @@ struct ForwardBatch {
         var weightDecay: Double
     }
 
-    let packed: PackedBatch
+    /// What the loss is made of.
+    enum Rows {
+        /// Sequences whose targets after the prompt are predicted.
+        case text(PackedBatch)
+        /// Sequences to be scored: all chosen ones, then as many rejected ones.
+        case pairs([[Int32]])
+    }
+
+    let rows: Rows
     /// Tensor name -> flat indices to report.
     let entries: [String: [Int]]
     let adamw: AdamWSettings?
 
     /// - Throws: `KeelError` (badData) that says what the line lacks.
     init(_ line: JSONObject) throws {
-        for key in line.keys where !["batch", "prompt_len", "entries", "adamw"].contains(key) {
+        let known =
+            line["chosen"] == nil
+            ? ["batch", "prompt_len", "entries", "adamw"]
+            : ["chosen", "rejected", "entries", "adamw"]
+        for key in line.keys where !known.contains(key) {
             throw KeelError("forward", "unknown key \"\(key)\"", code: .badData)
         }
+        rows =
+            try line["chosen"] == nil
+            ? .text(ForwardBatch.text(line)) : .pairs(ForwardBatch.pairs(line))
+        var entries: [String: [Int]] = [:]
+        for (name, value) in line["entries"]?.object ?? JSONObject() {
+            guard let list = value.array else {
+                throw KeelError(
+                    "forward", "entries of \(name) must be a list of indices", code: .badData)
+            }
+            entries[name] = try list.map { index in
+                guard let index = index.int else {
+                    throw KeelError("forward", "entry \(index.text()) of \(name)", code: .badData)
+                }
+                return index
+            }
+        }
+        self.entries = entries
+        adamw = try line["adamw"].map(ForwardBatch.settings)
+    }
+
+    private static func pairs(_ line: JSONObject) throws -> [[Int32]] {
+        func side(_ name: String) throws -> [[Int32]] {
+            guard let rows = line[name]?.array, !rows.isEmpty else {
+                throw KeelError("forward", "no \"\(name)\": a list of id lists", code: .badData)
+            }
+            return try rows.enumerated().map { try TokenIDs.read($1, "\(name)[\($0)]") }
+        }
+        let (chosen, rejected) = (try side("chosen"), try side("rejected"))
+        guard chosen.count == rejected.count else {
+            throw KeelError(
+                "forward", "\(chosen.count) chosen rows and \(rejected.count) rejected ones",
+                code: .badData)
+        }
+        return chosen + rejected
+    }
+
+    private static func text(_ line: JSONObject) throws -> PackedBatch {
         guard let rows = line["batch"]?.array, !rows.isEmpty else {
             throw KeelError("forward", "no \"batch\": a list of id lists", code: .badData)
         }
@@ -40,26 +90,12 @@ struct ForwardBatch {
                 return length
             }
         }
-        packed = PackedBatch(sequences: sequences, promptLengths: lengths)
+        let packed = PackedBatch(sequences: sequences, promptLengths: lengths)
         guard !packed.targets.isEmpty else {
             throw KeelError(
                 "forward", "no row has a token after its prompt: nothing to train", code: .badData)
         }
-        var entries: [String: [Int]] = [:]
-        for (name, value) in line["entries"]?.object ?? JSONObject() {
-            guard let list = value.array else {
-                throw KeelError(
-                    "forward", "entries of \(name) must be a list of indices", code: .badData)
-            }
-            entries[name] = try list.map { index in
-                guard let index = index.int else {
-                    throw KeelError("forward", "entry \(index.text()) of \(name)", code: .badData)
-                }
-                return index
-            }
-        }
-        self.entries = entries
-        adamw = try line["adamw"].map(ForwardBatch.settings)
+        return packed
     }
 
     private static func settings(_ value: JSON) throws -> AdamWSettings {

@@ -46,9 +46,12 @@ package final class ForwardCommand {
                 "forward", "a line must be a list of ids or an object, found \(line.kind)",
                 code: .badData)
         }
-        guard object["chosen"] == nil else {
+        guard (object["chosen"] != nil) == isRewardModel else {
             throw KeelError(
-                "forward", "pairs need a reward model; this is a language model", code: .badData)
+                "forward",
+                isRewardModel
+                    ? "a reward model is trained on pairs: {\"chosen\", \"rejected\"}"
+                    : "pairs need a reward model; this is a language model", code: .badData)
         }
         guard options.grads else {
             throw KeelError("forward", "a batch needs --grads", fix: "add --grads", code: .badData)
@@ -56,10 +59,15 @@ package final class ForwardCommand {
         return try train(ForwardBatch(object))
     }
 
-    /// `{"logprobs", "loss", "last_logits"}` of one sequence.
+    private var isRewardModel: Bool { !model.architecture.hasLanguageHead }
+
+    /// `{"logprobs", "loss", "last_logits"}` of one sequence, or `{"score"}` of a reward model.
     private func score(_ ids: [Int32]) throws -> JSON {
         guard !ids.isEmpty else {
             throw KeelError("forward", "an empty list of ids", code: .badData)
+        }
+        if isRewardModel {
+            return ["score": .double(try model.scores([ids], tape: Tape(recording: false)).item())]
         }
         let batch = PackedBatch(sequences: [ids], promptLengths: [1])
         let logprobs = try model.logprobs(batch, tape: Tape(recording: false)).logprobs.doubles()
@@ -91,11 +99,12 @@ package final class ForwardCommand {
                     code: .badData)
             }
         }
-        let packed = batch.packed
-        let loss = try gradients(packed)
+        let loss = try gradients(batch.rows)
         var answer = JSONObject()
         answer.append("loss", .double(loss))
-        answer.append("n_targets", JSON(packed.targets.count))
+        if case .text(let packed) = batch.rows {
+            answer.append("n_targets", JSON(packed.targets.count))
+        }
         answer.append("grad_l2_total", .double(norm(model.parameters.map(\.gradient))))
         var grads = JSONObject()
         for parameter in model.parameters {
@@ -111,17 +120,29 @@ package final class ForwardCommand {
         }
         answer.append("grads", .object(grads))
         if let settings = batch.adamw {
-            for (key, value) in try steps(settings, packed, firstLoss: loss, batch.entries) {
+            for (key, value) in try steps(settings, batch.rows, firstLoss: loss, batch.entries) {
                 answer.append(key, value)
             }
         }
         return .object(answer)
     }
 
-    /// Mean of -log p over the targets; the gradients are left in the parameters.
-    private func gradients(_ batch: PackedBatch) throws -> Double {
+    /// Mean of -log p over the targets, or of -log sigmoid(chosen - rejected) over the pairs; the gradients
+    /// are left in the parameters.
+    private func gradients(_ rows: ForwardBatch.Rows) throws -> Double {
         model.zeroGradients()
         let tape = Tape()
+        let batch: PackedBatch
+        switch rows {
+        case .text(let packed): batch = packed
+        case .pairs(let sequences):
+            let scores = try model.scores(sequences, tape: tape)
+            let n = sequences.count / 2
+            let margins = scores.slice(axis: 0, 0, n) - scores.slice(axis: 0, n, 2 * n)
+            let loss = -margins.logSigmoid().mean()
+            tape.backward(loss)
+            return loss.item()
+        }
         let logprobs = try model.logprobs(batch, tape: tape).logprobs
         let share = 1 / Double(batch.targets.count)
         tape.backward(
@@ -133,7 +154,7 @@ package final class ForwardCommand {
     }
 
     private func steps(
-        _ settings: ForwardBatch.AdamWSettings, _ batch: PackedBatch, firstLoss: Double,
+        _ settings: ForwardBatch.AdamWSettings, _ batch: ForwardBatch.Rows, firstLoss: Double,
         _ entries: [String: [Int]]
     ) throws -> JSONObject {
         let before = model.parameters.map { parameter in

@@ -35,6 +35,14 @@ package enum Families {
                 at: "\(config.path), key model_type",
                 fix: "use one of: \(modelTypes.joined(separator: ", "))", code: .badData)
         }
-        return try family.architecture(of: config)
+        let architecture = try family.architecture(of: config)
+        guard config.isClassifier else { return architecture }
+        let labels = try config.labelCount()
+        guard labels == 1 else {
+            throw config.unsupported(
+                "num_labels", "a classifier of \(labels) labels",
+                known: "reward models with one label are")
+        }
+        return architecture.with(.score)
     }
 }

@@ -61,6 +61,7 @@ package final class Generator {
         _ requests: [GenerationRequest], finished: (Int, Completion) throws -> Void = { _, _ in },
         shouldContinue: ShouldContinue = { true }
     ) throws -> [Completion?] {
+        try model.requireLanguageHead()
         try check(requests)
         var results = [Completion?](repeating: nil, count: requests.count)
         let cache = KVCache(

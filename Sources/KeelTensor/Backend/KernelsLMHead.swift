@@ -19,16 +19,30 @@ struct LMHead {
         var logprobs: [Double]
         var lse: [Double]
         var entropy: [Double]
+        var vocabLogprobs: [Double]
         var best: [Int32]
     }
 
-    func forward(_ hidden: Tensor, _ weight: Tensor, _ targets: Tensor, entropy: Bool) -> Rows {
+    /// dL by each output of every row.
+    struct Slopes {
+        var logprobs: [Double]
+        var entropy: [Double]
+        var vocabLogprobs: [Double]
+    }
+
+    /// - Parameters:
+    ///   - entropy: also the entropy of each row.
+    ///   - vocabulary: also the mean log-probability over the vocabulary.
+    func forward(
+        _ hidden: Tensor, _ weight: Tensor, _ targets: Tensor, entropy: Bool, vocabulary mean: Bool
+    ) -> Rows {
         let (n, h, vocabulary) = (hidden.rows, hidden.columns, weight.rows)
         Kernels.check(targets, below: vocabulary)
         let empty = ck_lm_row(
-            max: -.infinity, sum: 0, weighted: 0, target: 0, best: -.infinity, best_id: 0,
-            reserved: 0)
+            max: -.infinity, sum: 0, weighted: 0, total: 0, target: 0, best: -.infinity,
+            best_id: 0, reserved: 0)
         var state = [ck_lm_row](repeating: empty, count: n)
+        let wants = Int32((entropy ? CK_LM_ENTROPY : 0) | (mean ? CK_LM_TOTAL : 0))
         let tiles = (n + LMHead.tileRows - 1) / LMHead.tileRows
         let ids = targets.raw.assumingMemoryBound(to: Int32.self)
         state.withUnsafeMutableBufferPointer { state in
@@ -46,7 +60,7 @@ struct LMHead {
                     hidden.kernels.pointee.lm_chunk(
                         rows + start, logits.raw, ids + start, Int64(count), Int64(width),
                         Int64(first),
-                        temperature, softcap, entropy ? 1 : 0)
+                        temperature, softcap, wants)
                     withExtendedLifetime(logits) {}
                 }
             }
@@ -58,20 +72,27 @@ struct LMHead {
             logprobs: state.indices.map { state[$0].target - lse[$0] }, lse: lse,
             entropy: entropy
                 ? state.indices.map { lse[$0] - state[$0].weighted / state[$0].sum } : [],
+            vocabLogprobs: mean
+                ? state.indices.map { state[$0].total / Double(vocabulary) - lse[$0] } : [],
             best: state.map(\.best_id))
     }
 
     /// - Parameters:
-    ///   - g, gh: dL/dlogprob and dL/dentropy per row.
+    ///   - slopes: what flows back from each output.
     ///   - dHidden: f32 (f64 under f64) `[n, h]`, added to; nil = not wanted.
     ///   - dWeight: the same for the weight.
     func backward(
-        _ hidden: Tensor, _ weight: Tensor, _ targets: Tensor, _ rows: Rows, g: [Double],
-        gh: [Double],
+        _ hidden: Tensor, _ weight: Tensor, _ targets: Tensor, _ rows: Rows, _ slopes: Slopes,
         dHidden: Tensor?, dWeight: Tensor?
     ) {
         let (n, vocabulary) = (hidden.rows, weight.rows)
-        let entropy = rows.entropy.isEmpty ? [Double](repeating: 0, count: n) : rows.entropy
+        let state = (0..<n).map { i in
+            ck_lm_slope(
+                lse: rows.lse[i], g: slopes.logprobs[i],
+                h: rows.entropy.isEmpty ? 0 : rows.entropy[i], gh: slopes.entropy[i],
+                gv: slopes.vocabLogprobs[i] / Double(vocabulary),
+                gsum: slopes.logprobs[i] + slopes.vocabLogprobs[i])
+        }
         let ids = targets.raw.assumingMemoryBound(to: Int32.self)
         let device = hidden.device
         let table = hidden.kernels
@@ -87,20 +108,10 @@ struct LMHead {
                     Matmul.rows(
                         logits, hidden.rowsView(at, size), weight.rowsView(first, width),
                         transposed: true)
-                    rows.lse.withUnsafeBufferPointer { lse in
-                        g.withUnsafeBufferPointer { g in
-                            gh.withUnsafeBufferPointer { gh in
-                                entropy.withUnsafeBufferPointer { entropy in
-                                    table.pointee.lm_chunk_backward(
-                                        d.row(start), logits.raw, ids + at,
-                                        lse.baseAddress.map { $0 + at },
-                                        g.baseAddress.map { $0 + at },
-                                        entropy.baseAddress.map { $0 + at },
-                                        gh.baseAddress.map { $0 + at }, Int64(size), Int64(width),
-                                        Int64(first), temperature, softcap)
-                                }
-                            }
-                        }
+                    state.withUnsafeBufferPointer { state in
+                        table.pointee.lm_chunk_backward(
+                            d.row(start), logits.raw, ids + at, state.baseAddress.map { $0 + at },
+                            Int64(size), Int64(width), Int64(first), temperature, softcap)
                     }
                     withExtendedLifetime(logits) {}
                     if let dHidden {

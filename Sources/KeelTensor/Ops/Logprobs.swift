@@ -5,6 +5,8 @@ extension NN {
         package let logprobs: Tensor
         /// -Σ p log p in nats `[rows]`, differentiable; only when asked for.
         package let entropy: Tensor?
+        /// Σ_v log p(v) / V `[rows]`, differentiable; only when asked for.
+        package let vocabLogprobs: Tensor?
         /// 1 where the target is the likeliest token (the first of equals), i32 `[rows]`; only when asked for.
         package let correct: Tensor?
     }
@@ -23,26 +25,29 @@ extension NN {
     package static func logprobs(
         _ hidden: Tensor, weight: Tensor, targets: Tensor, temperature: Float = 1,
         softcap: Float? = nil,
-        entropy: Bool = false, argmax: Bool = false
+        entropy: Bool = false, vocabulary: Bool = false, argmax: Bool = false
     ) -> Logprobs {
         precondition(
             hidden.columns == weight.columns && targets.count == hidden.rows && temperature > 0,
             "LM head \(weight.shape) on \(hidden.shape), \(targets.count) targets")
         let head = LMHead(temperature: Double(temperature), softcap: Double(softcap ?? 0))
         let (h0, w0) = (hidden.detach(), weight.detach())
-        let rows = head.forward(h0, w0, targets, entropy: entropy)
+        let rows = head.forward(h0, w0, targets, entropy: entropy, vocabulary: vocabulary)
         let n = hidden.rows
         let type = hidden.dtype.accumulator
-        let both = Tensor(
-            rows.logprobs + rows.entropy, shape: [entropy ? 2 : 1, n], dtype: type,
+        let lines = 1 + (entropy ? 1 : 0) + (vocabulary ? 1 : 0)
+        let all = Tensor(
+            rows.logprobs + rows.entropy + rows.vocabLogprobs, shape: [lines, n], dtype: type,
             device: hidden.device)
-        let tracked = Tape.record([hidden, weight], both) { g in
+        let tracked = Tape.record([hidden, weight], all) { g in
             let dy = g.dy.doubles()
-            let dl = Array(dy[..<n])
-            let de = entropy ? Array(dy[n...]) : [Double](repeating: 0, count: n)
+            let none = [Double](repeating: 0, count: n)
+            let slopes = LMHead.Slopes(
+                logprobs: Array(dy[..<n]), entropy: entropy ? Array(dy[n..<2 * n]) : none,
+                vocabLogprobs: vocabulary ? Array(dy[(lines - 1) * n..<lines * n]) : none)
             func back(_ dHidden: Tensor?, _ dWeight: Tensor?) {
                 head.backward(
-                    h0, w0, targets, rows, g: dl, gh: de, dHidden: dHidden, dWeight: dWeight)
+                    h0, w0, targets, rows, slopes, dHidden: dHidden, dWeight: dWeight)
             }
             func withHidden(_ dWeight: Tensor?) {
                 if g.needs(0) {
@@ -61,7 +66,9 @@ extension NN {
             : nil
         return Logprobs(
             logprobs: tracked.slice(axis: 0, 0, 1).reshaped([n]),
-            entropy: entropy ? tracked.slice(axis: 0, 1, 2).reshaped([n]) : nil, correct: correct)
+            entropy: entropy ? tracked.slice(axis: 0, 1, 2).reshaped([n]) : nil,
+            vocabLogprobs: vocabulary
+                ? tracked.slice(axis: 0, lines - 1, lines).reshaped([n]) : nil, correct: correct)
     }
 
     /// z = h W^T for a few rows, f32 (f64 under f64) `[rows, vocabulary]`, without a gradient.

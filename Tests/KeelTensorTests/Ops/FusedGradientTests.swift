@@ -106,4 +106,39 @@ import Testing
             return r.entropy.map { r.logprobs + $0.scale(0.3) } ?? r.logprobs
         }
     }
+
+    /// The mean log-probability over the vocabulary: its value from the logits, and its gradient.
+    @Test(
+        arguments: [(1, nil, false), (0.7, nil, true), (1.3, 2.0, true)] as [(Float, Float?, Bool)])
+    func vocabLogprobs(temperature: Float, softcap: Float?, entropy: Bool) {
+        let targets = Tensor([Int32(0), 20, 3, 3], device: device)
+        let (hidden, weight) = (t([4, 6], 0), t([21, 6], 1))
+        func run(_ h: Tensor, _ w: Tensor) -> NN.Logprobs {
+            NN.logprobs(
+                h, weight: w, targets: targets, temperature: temperature, softcap: softcap,
+                entropy: entropy, vocabulary: true)
+        }
+        let logits = NN.logits(hidden, weight: weight)
+        let capped = softcap.map { cap in
+            logits.scale(1 / Double(cap)).tanh().scale(Double(cap))
+        }
+        let z = (capped ?? logits).scale(1 / Double(temperature))
+        let got = run(hidden, weight)
+        expectClose(
+            got.vocabLogprobs?.doubles() ?? [], z.logSoftmax().mean(axis: -1).doubles(),
+            Tolerance(relative: 1e-12, absolute: 1e-12))
+        #expect(
+            got.entropy?.doubles()
+                == (entropy
+                    ? NN.logprobs(
+                        hidden, weight: weight, targets: targets, temperature: temperature,
+                        softcap: softcap,
+                        entropy: true
+                    ).entropy?.doubles() : nil))
+        gradCheck([hidden, weight], "vocab_logprobs") {
+            let r = run($0[0], $0[1])
+            let vocab = r.vocabLogprobs ?? r.logprobs
+            return r.logprobs + vocab.scale(0.7) + (r.entropy ?? vocab).scale(0.3)
+        }
+    }
 }

@@ -1,0 +1,144 @@
+import KeelCore
+import KeelModel
+import KeelTensor
+import KeelTestSupport
+import Testing
+
+@Suite struct RewardModelTests {
+    static let rows: [[Int32]] = [
+        [3, 1, 4, 1, 5, 9, 2], [6, 5, 3], [5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6], [7],
+    ]
+
+    private func rewardModel(_ family: String, dtype: DType = .f32) throws -> Model {
+        try withFolder { folder in
+            try tinyModel(family).save(to: folder)
+            return try Model.load(
+                directory: folder, dtype: dtype, device: testDevice, outputs: .score,
+                scoreStart: .normal(2), seed: 11)
+        }
+    }
+
+    /// A score is w · h at the last token: with w a row of the LM head it is transformers' logit of that id.
+    @Test(arguments: ["llama_bf16", "gpt2"])
+    func aScoreReadsTheLastState(name: String) throws {
+        let vectors = try Fixture.json("models/\(name)/vectors.json")
+        let language = try Model.load(
+            directory: Fixture.model(name), dtype: .f32, device: testDevice)
+        let model = try Model.load(
+            directory: Fixture.model(name), dtype: .f32, device: testDevice, outputs: .score)
+        let head = try #require(
+            language.parameter(named: "lm_head.weight")
+                ?? language.parameter(named: "transformer.wte.weight")
+        ).master
+        let score = try #require(model.parameter(named: "score.weight"))
+        let sequence = try #require(
+            vectors["sequences"]?.array?.first { $0["last_logits"] != nil })
+        let ids = try #require(sequence["input_ids"]?.ids)
+        let logits = try #require(sequence["last_logits"]?.doubles)
+        for id in [0, 17, 400] {
+            score.assign(head.rowsView(id, 1))
+            // Rows before and behind it change nothing.
+            let got: [Float] = try model.scores([[1, 2, 3], ids, [5]])
+            expectClose([Double(got[1])], [logits[id]], VectorTests.logit, name)
+        }
+    }
+
+    /// Alone, in a batch, in another order: the same bits.
+    @Test(arguments: ["llama", "gpt2"], [DType.f32, .bf16])
+    func batchingDoesNotReachTheBits(family: String, dtype: DType) throws {
+        let model = try rewardModel(family, dtype: dtype)
+        let alone = try RewardModelTests.rows.map { try model.scores([$0])[0] as Float }
+        let together: [Float] = try model.scores(RewardModelTests.rows)
+        let reversed: [Float] = try model.scores(RewardModelTests.rows.reversed())
+        #expect(Set(alone).count == alone.count)
+        #expect(together == alone)
+        #expect(reversed == alone.reversed())
+        #expect(try model.scores([]) as [Float] == [])
+    }
+
+    /// Every parameter of a reward model, against central differences, through a Bradley-Terry loss.
+    @Test(arguments: ["llama", "gpt2"])
+    func gradientsOfAWholeRewardModel(family: String) throws {
+        let model = try rewardModel(family, dtype: .f64)
+        func loss(_ tape: Tape) throws -> Tensor {
+            let scores = try model.scores(RewardModelTests.rows, tape: tape)
+            let margins = scores.slice(axis: 0, 0, 2) - scores.slice(axis: 0, 2, 4)
+            return -margins.logSigmoid().sum()
+        }
+        try expectGradients(of: model.parameters) { try loss($0) }
+    }
+
+    /// A language model becomes a reward model that transformers' names describe, and comes back the same.
+    @Test(arguments: [
+        ("llama", "LlamaForSequenceClassification"), ("gpt2", "GPT2ForSequenceClassification"),
+    ])
+    func savedAsAClassifier(family: String, name: String) throws {
+        let model = try rewardModel(family)
+        model.padID = 0
+        try withFolder { folder in
+            try model.save(to: folder)
+            let config = try ModelConfig(path: Files.join(folder, "config.json"))
+            #expect(config.architectures == [name])
+            #expect(config.source["id2label"] == ["0": "LABEL_0"])
+            #expect(config.source["score_position"] == "last_token")
+            #expect(config.padID == 0)
+            let names = try WeightFiles(directory: folder).names
+            #expect(names.contains("score.weight") && !names.contains("lm_head.weight"))
+            let again = try Model.load(directory: folder, dtype: .f32, device: testDevice)
+            #expect(again.architecture.outputs == .score)
+            #expect(
+                try again.scores(RewardModelTests.rows) as [Float]
+                    == model.scores(RewardModelTests.rows))
+            // A new head again only where there was none.
+            let critic = try Model.load(
+                directory: folder, dtype: .f32, device: testDevice, outputs: .score,
+                scoreStart: .zeros)
+            #expect(
+                critic.parameter(named: "score.weight")?.master.bytes()
+                    == model.parameter(named: "score.weight")?.master.bytes())
+        }
+    }
+
+    @Test func aRewardModelHasNoTextAndALanguageModelNoScores() throws {
+        let model = try rewardModel("llama")
+        let batch = PackedBatch(sequences: [[1, 2]], promptLengths: [1])
+        let words = "a reward model has no LM head: it gives scores, no log-probs or text"
+        #expect(
+            #expect(throws: KeelError.self) {
+                _ = try model.logprobs(batch, tape: Tape(recording: false))
+            }?.what == words)
+        #expect(
+            #expect(throws: KeelError.self) {
+                _ = try KeelModel.Generator(model, GenerationSettings(maxNewTokens: 1, eosIDs: []))
+                    .run([GenerationRequest(prompt: [1], rowID: 0)])
+            }?.what == words)
+        #expect(
+            #expect(throws: KeelError.self) {
+                _ = try tinyModel("llama").scores([[1]]) as [Float]
+            }?.what == "a language model gives no scores")
+        #expect(
+            #expect(throws: KeelError.self) { _ = try model.scores([[1], []]) as [Float] }?.what
+                == "text 1 has no tokens to score")
+    }
+
+    @Test(
+        arguments: [
+            (["id2label": ["0": "a", "1": "b"]], "a classifier of 2 labels: not supported"),
+            ([:], "a classifier of 2 labels: not supported"),
+            (["num_labels": 1], "the weights have no tensor score.weight"),
+        ] as [(JSONObject, String)])
+    func classifiersThatAreNoRewardModels(changes: JSONObject, words: String) throws {
+        try withFolder { folder in
+            try tinyModel("llama").save(to: folder)
+            let path = Files.join(folder, "config.json")
+            var config = try ModelConfig(path: path).source
+            config["architectures"] = ["LlamaForSequenceClassification"]
+            for (key, value) in changes { config[key] = value }
+            try AtomicWrite.file(path, JSON.object(config).text())
+            let error = #expect(throws: KeelError.self) {
+                _ = try Model.load(directory: folder, dtype: .f32, device: testDevice)
+            }
+            #expect(error?.what.hasPrefix(words) == true, "\(String(describing: error))")
+        }
+    }
+}
