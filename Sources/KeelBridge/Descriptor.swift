@@ -7,6 +7,11 @@ struct LoadedComponent: @unchecked Sendable {
     var component: Component
     var raw: keel_component
     var phases: [String: keel_phase]
+    /// The plugin's own tables of optional areas, by component and id.
+    var query: (@convention(c) (UnsafePointer<CChar>?, UnsafePointer<CChar>?) -> UnsafeRawPointer?)?
+
+    /// The component's table of an optional area, or nil; the plugin's for ever, and begins with its size.
+    func table(_ id: String) -> UnsafeRawPointer? { query?(component.name, id) }
 }
 
 /// Copies what a plugin describes into structs of the host, checks it, and never reads it again.
@@ -49,8 +54,9 @@ struct DescriptorReader {
         if let list = raw.components {
             var index = 0
             while let pointer = list[index], index < 1024 {
-                if let one = component(pointer, index, id: id, version: version, api: Int(raw.api))
+                if var one = component(pointer, index, id: id, version: version, api: Int(raw.api))
                 {
+                    one.query = raw.query
                     if loaded.contains(where: { $0.component.name == one.component.name }) {
                         fail("two components are called \"\(one.component.name)\"")
                     }
