@@ -16,6 +16,14 @@ let strict: [SwiftSetting] =
 let strictC: [CSetting] =
     Context.environment["KEEL_STRICT"] == nil ? [] : [.treatAllWarnings(as: .error)]
 
+/// C products need the C library only: without these swiftc links them to the Swift runtime.
+let plainC: [CSetting] = [
+    .unsafeFlags(["-include", "\(Context.packageDirectory)/SDK/as_needed.h"])
+]
+let plainCLink: [LinkerSetting] = [
+    .unsafeFlags(["-nostartfiles", "-no-toolchain-stdlib-rpath"])
+]
+
 /// Plugins export one symbol and nothing else, and resolve everything when they are loaded.
 let pluginLink: [LinkerSetting] = [
     .unsafeFlags([
@@ -37,6 +45,7 @@ let package = Package(
     name: "keel",
     products: [
         .executable(name: "keel", targets: ["keel"]),
+        .executable(name: "keel-worker", targets: ["keel-worker"]),
         .library(name: "KeelPlugin", type: .static, targets: ["KeelPlugin"]),
     ]
         + (swiftPlugins.map { ($0.key, $0.value) } + cPlugins.map { ($0.key, $0.value) }).map {
@@ -75,7 +84,9 @@ let package = Package(
             ]),
         host("KeelText", ["KeelCore", "CPCRE2", "CUTF8Proc"]),
         host("KeelData", ["KeelCore", "KeelText"]),
-        host("KeelBridge", ["KeelCore", "KeelTensor", "CKeel"]),
+        // What the host and keel-worker say to each other.
+        .target(name: "CWorker", cSettings: strictC),
+        host("KeelBridge", ["KeelCore", "KeelTensor", "CKeel", "CWorker"]),
         host(
             "KeelHost",
             [
@@ -97,6 +108,11 @@ let package = Package(
                     "--disable-new-dtags",
                 ])
             ]),
+
+        // The process that isolated plugins run in.
+        .executableTarget(
+            name: "keel-worker", dependencies: ["CKeel", "CWorker"],
+            cSettings: plainC + strictC, linkerSettings: plainCLink),
 
         // Tests.
         .target(
@@ -128,7 +144,7 @@ let package = Package(
             .target(
                 name: $0.key, dependencies: ["CKeel"], path: "Plugins/\($0.key)",
                 publicHeadersPath: ".",
-                cSettings: [.unsafeFlags(["-fvisibility=hidden"])] + strictC,
-                linkerSettings: pluginLink)
+                cSettings: [.unsafeFlags(["-fvisibility=hidden"])] + plainC + strictC,
+                linkerSettings: pluginLink + plainCLink)
         }
 )
