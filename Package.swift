@@ -8,8 +8,14 @@ import PackageDescription
 let swiftPlugins = [
     "SFT": "sft", "DPO": "dpo", "RLOO": "rloo", "Lexicon": "lexicon",
     "Greedy": "greedy", "Nucleus": "nucleus", "Shuffle": "shuffle", "Sequential": "sequential",
+    "Repetition": "repetition", "TfidfNovelty": "tfidf_novelty",
 ].sorted { $0.key < $1.key }
-let cPlugins = ["Length": "length"]
+let cPlugins = [
+    "ExactAnswer": "exact_answer", "Judge": "judge", "Length": "length", "Model": "model",
+    "Regex": "regex",
+].sorted { $0.key < $1.key }
+/// C plugins that search texts by regular expressions.
+let patternPlugins = ["Judge", "Regex"]
 
 let strict: [SwiftSetting] =
     Context.environment["KEEL_STRICT"] == nil ? [] : [.treatAllWarnings(as: .error)]
@@ -142,7 +148,9 @@ let package = Package(
         }
         + cPlugins.map {
             .target(
-                name: $0.key, dependencies: ["CKeel"], path: "Plugins/\($0.key)",
+                name: $0.key,
+                dependencies: patternPlugins.contains($0.key) ? ["CKeel", "CPCRE2"] : ["CKeel"],
+                path: "Plugins/\($0.key)",
                 publicHeadersPath: ".",
                 cSettings: [.unsafeFlags(["-fvisibility=hidden"])] + plainC + strictC,
                 linkerSettings: pluginLink + plainCLink)

@@ -88,6 +88,16 @@ public struct Call {
             start: data.assumingMemoryBound(to: Double.self), count: count)
         return Column(Array(cells), shape: shape)
     }
+    /// One cell of a column of shape [rows]; nil when there is no such column.
+    func cell(_ name: String, _ row: Int) -> Double? {
+        var array = keel_array()
+        guard has(name), keel_column(raw, name, &array) == KEEL_OK, array.ndim == 1,
+            let data = array.data, row >= 0, row < Int(array.shape[0])
+        else { return nil }
+        return Int(array.code) == KEEL_INT
+            ? Double(data.assumingMemoryBound(to: Int32.self)[row])
+            : data.assumingMemoryBound(to: Double.self)[row]
+    }
     func put(_ name: String, _ column: Column) throws {
         let shape = column.shape.map(Int64.init)
         guard column.values.count == column.shape.reduce(1, *) else {

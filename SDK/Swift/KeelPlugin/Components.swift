@@ -116,6 +116,19 @@ public struct Sample {
     public var responseBytes: [UInt8] { call.bytes("response", row) ?? [] }
     /// A value of the data set row by JSON pointer, as in "/answer"; nil when absent or null.
     public func field(_ pointer: String) -> String? { call.field(pointer, row) }
+    /// The ids of the response; empty where there is only text.
+    public var tokens: [Int32] {
+        let (ids, prompt) = call.tokens(row)
+        return Array(ids.dropFirst(prompt))
+    }
+    /// The group of the response: the responses to one prompt share a number; 0 where nothing is grouped.
+    public var group: Int { Int(call.cell("group", row) ?? 0) }
+    /// What the judge answered to the row's question; nil where it was not asked.
+    public var reply: String? { call.text("reply", row) }
+    /// This row's cell of a column of shape `[rows]`; nil when the column is not there or the cell is NaN.
+    public func value(_ column: String) -> Double? {
+        call.cell(column, row).flatMap { $0.isNaN ? nil : $0 }
+    }
     /// A random number in [0, 1): always the same for the same run, row and n.
     public func uniform(_ n: UInt64) -> Double { call.uniform(row, n) }
 }
