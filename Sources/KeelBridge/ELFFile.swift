@@ -3,14 +3,14 @@ import KeelCore
 /// What can be told about a shared library without loading it.
 ///
 /// Every offset is checked against the size of the file: a file that lies ends in an error.
-struct ELFFile {
-    private let bytes: UnsafeRawBufferPointer
-    private let path: String
+package struct ELFFile {
+    private let file: MappedFile
+    private var bytes: UnsafeRawBufferPointer { file.bytes }
+    private var path: String { file.path }
 
     /// - Throws: `KeelError` (unavailable) unless the file is a shared library for this machine.
-    init(_ file: MappedFile) throws {
-        bytes = file.bytes
-        path = file.path
+    package init(_ file: MappedFile) throws {
+        self.file = file
         guard bytes.count >= 64, bytes[0] == 0x7F, bytes[1] == 0x45, bytes[2] == 0x4C,
             bytes[3] == 0x46
         else {
@@ -51,42 +51,89 @@ struct ELFFile {
     /// Whether a function is exported; nil when the file has no section table to tell.
     ///
     /// - Throws: `KeelError` (unavailable) when a table points outside of the file.
-    func exports(_ symbol: String) throws -> Bool? {
+    func exports(_ symbol: String) throws -> Bool? { try exportedSymbols()?.contains(symbol) }
+
+    /// The names of all functions and data that other programs can see; nil without a section table.
+    ///
+    /// - Throws: `KeelError` (unavailable) when a table points outside of the file.
+    package func exportedSymbols() throws -> [String]? {
+        guard let table = try section(11) else { return hasSections ? [] : nil }  // SHT_DYNSYM
+        var names: [String] = []
+        for symbolAt in stride(from: table.start, to: table.end - 23, by: 24) {
+            guard let name = load(symbolAt, UInt32.self), let info = load(symbolAt + 4, UInt8.self),
+                let other = load(symbolAt + 5, UInt8.self),
+                let section = load(symbolAt + 6, UInt16.self)
+            else { throw truncated }
+            // Defined, global or weak, default or protected; 0xFFF1 are names of versions.
+            guard section != 0, section != 0xFFF1, info >> 4 == 1 || info >> 4 == 2,
+                other & 3 == 0 || other & 3 == 3
+            else { continue }
+            names.append(try text(table, name))
+        }
+        return names
+    }
+
+    /// The libraries that the loader must find for this one; nil without a section table.
+    ///
+    /// - Throws: `KeelError` (unavailable) when a table points outside of the file.
+    package func neededLibraries() throws -> [String]? {
+        guard let table = try section(6) else { return hasSections ? [] : nil }  // SHT_DYNAMIC
+        var names: [String] = []
+        for entry in stride(from: table.start, to: table.end - 15, by: 16) {
+            guard let tag = load(entry, UInt64.self), let value = load(entry + 8, UInt64.self)
+            else { throw truncated }
+            if tag == 0 { break }
+            if tag == 1 { names.append(try text(table, UInt32(truncatingIfNeeded: value))) }
+        }
+        return names
+    }
+
+    // MARK: - Sections
+
+    /// Where a section lies in the file, and the texts it refers to.
+    private struct Section {
+        var start: Int
+        var end: Int
+        var texts: Range<Int>
+    }
+
+    private var hasSections: Bool {
+        (load(40, UInt64.self) ?? 0) != 0 && load(60, UInt16.self) != 0
+    }
+
+    /// The first section of a kind.
+    private func section(_ wanted: UInt32) throws -> Section? {
         guard let table = load(40, UInt64.self), table != 0, let entry = load(58, UInt16.self),
             let count = load(60, UInt16.self), count > 0, entry >= 64
         else { return nil }
-        let wanted = Array(symbol.utf8)
         for index in 0..<UInt64(count) {
             let at = try place(table, index * UInt64(entry))
             guard let kind = load(at + 4, UInt32.self) else { throw truncated }
-            guard kind == 11 else { continue }  // SHT_DYNSYM
-            guard let start = load(at + 24, UInt64.self), let size = load(at + 32, UInt64.self),
-                let link = load(at + 40, UInt32.self)
-            else { throw truncated }
-            let names = try place(table, UInt64(link) * UInt64(entry))
-            guard let textStart = load(names + 24, UInt64.self),
-                let textSize = load(names + 32, UInt64.self),
-                let end = Int(exactly: start &+ size), end <= bytes.count, start <= UInt64(end),
-                let textEnd = Int(exactly: textStart &+ textSize), textEnd <= bytes.count,
-                textStart <= UInt64(textEnd)
-            else { throw truncated }
-            for symbolAt in stride(from: Int(start), to: end - 23, by: 24) {
-                guard let name = load(symbolAt, UInt32.self),
-                    let section = load(symbolAt + 6, UInt16.self)
-                else {
-                    throw truncated
-                }
-                let first = Int(textStart) + Int(name)
-                guard section != 0, first + wanted.count < textEnd else { continue }
-                if bytes[first..<first + wanted.count].elementsEqual(wanted),
-                    bytes[first + wanted.count] == 0
-                {
-                    return true
-                }
-            }
-            return false
+            guard kind == wanted else { continue }
+            guard let link = load(at + 40, UInt32.self) else { throw truncated }
+            let own = try range(at)
+            return Section(
+                start: own.lowerBound, end: own.upperBound,
+                texts: try range(try place(table, UInt64(link) * UInt64(entry))))
         }
         return nil
+    }
+
+    /// The bytes of the section whose header lies at `at`.
+    private func range(_ at: Int) throws -> Range<Int> {
+        guard let start = load(at + 24, UInt64.self), let size = load(at + 32, UInt64.self),
+            let end = Int(exactly: start &+ size), end <= bytes.count, start <= UInt64(end)
+        else { throw truncated }
+        return Int(start)..<end
+    }
+
+    /// The text at an offset of a section's table of texts.
+    private func text(_ section: Section, _ offset: UInt32) throws -> String {
+        let first = section.texts.lowerBound + Int(offset)
+        guard first < section.texts.upperBound,
+            let end = bytes[first..<section.texts.upperBound].firstIndex(of: 0)
+        else { throw truncated }
+        return String(decoding: bytes[first..<end], as: UTF8.self)
     }
 
     private func place(_ base: UInt64, _ offset: UInt64) throws -> Int {

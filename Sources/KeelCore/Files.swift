@@ -136,6 +136,13 @@ package enum Files {
         return String(cString: path)
     }
 
+    /// An absolute path without symbolic links; the path itself where there is nothing.
+    package static func real(_ path: String) -> String {
+        guard let found = realpath(path, nil) else { return path }
+        defer { free(found) }
+        return String(cString: found)
+    }
+
     package static func environment(_ name: String) -> String? {
         guard let value = getenv(name) else { return nil }
         let text = String(cString: value)

@@ -6,8 +6,8 @@ import KeelHost
 struct PluginCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "plugin",
-        abstract: "Lists, explains, builds and tries plugins.",
-        subcommands: [List.self, Info.self, Build.self, Eval.self])
+        abstract: "Lists, explains, makes, builds and tries plugins.",
+        subcommands: [List.self, Info.self, New.self, Build.self, Eval.self])
 
     struct List: KeelCommand {
         static let configuration = CommandConfiguration(
@@ -51,15 +51,66 @@ struct PluginCommand: ParsableCommand {
         }
     }
 
-    struct Build: KeelCommand {
+    struct New: KeelCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Compiles one source file into a plugin and checks that it loads.",
-            discussion: "With --verbose the compiler lines are printed.")
+            abstract: "Makes a folder with a new plugin: source, Makefile, test, config, rows.",
+            discussion: """
+                In the folder, `make` builds, `make test` tests, `make train MODEL=DIR` trains a few steps.
+
+                EXAMPLE
+                  keel plugin new reward polite --lang swift
+                """)
 
         @Argument(
-            help: ArgumentHelp("A .swift, .c or .cpp file.", valueName: "FILE"), completion: .file()
-        )
-        var file: String
+            help: ArgumentHelp(
+                "reward, objective, token-sampler or data-sampler.", valueName: "KIND"))
+        var kind: String
+
+        @Argument(help: ArgumentHelp("What configs will call it.", valueName: "NAME"))
+        var name: String
+
+        @Option(
+            name: .customLong("lang"),
+            help: ArgumentHelp("The language of the source.", valueName: "swift|c"))
+        var language = PluginNew.Language.c
+
+        @Option(
+            name: .shortAndLong,
+            help: ArgumentHelp("The folder; default NAME here.", valueName: "DIR"))
+        var output: String?
+
+        @OptionGroup var plugins: PluginOptions
+        @OptionGroup var global: GlobalOptions
+
+        func run() throws {
+            let new = PluginNew(kind: kind, name: name, language: language, output: output)
+            let made = try new.run(catalog: plugins.catalog)
+            print(
+                """
+                \(made.folder): \(made.files.joined(separator: ", "))
+                next: cd \(made.folder) && make test
+                """)
+        }
+    }
+
+    struct Build: KeelCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Compiles source files into a plugin and checks that it loads.",
+            discussion: """
+                C is compiled by cc, C++ by c++, Swift by swiftc with the SDK, which is compiled once and kept.
+                CC, CXX and SWIFTC name other compilers; the words of CFLAGS, CXXFLAGS, SWIFTFLAGS and LDFLAGS are
+                added to their lines. With -v the lines are printed.
+
+                Ends with 0 when the plugin is there and loads, 1 when a compiler refuses (its messages are shown and
+                an older plugin stays), 64 for files of unknown or mixed languages, 66 when there are no sources, 69
+                without a compiler or SDK, and when the result is no plugin.
+                """)
+
+        @Argument(
+            help: ArgumentHelp(
+                "Files .c, .cpp or .swift of one plugin, or a folder of them.", valueName: "FILE"),
+            completion: .file())
+        var files: [String]
 
         @Option(
             name: .shortAndLong,
@@ -67,7 +118,10 @@ struct PluginCommand: ParsableCommand {
                 "Where the plugin goes; default lib<FILE>.so here.", valueName: "OUT"))
         var output: String?
 
-        @Flag(help: "Link the Swift runtime in, for machines without one.")
+        @Flag(
+            help:
+                "Link the runtime of Swift or C++ in, for machines without one, and strip the result."
+        )
         var `static` = false
 
         @OptionGroup var plugins: PluginOptions
@@ -75,9 +129,8 @@ struct PluginCommand: ParsableCommand {
 
         func run() throws {
             let build = PluginBuild(
-                source: file, output: output, isStatic: `static`, isVerbose: global.verbose)
-            let built = try build.run(catalog: plugins.catalog)
-            print("\(built.path): \(built.components.map(\.title).joined(separator: ", "))")
+                sources: files, output: output, isStatic: `static`, isVerbose: global.verbose)
+            print(try build.run(catalog: plugins.catalog).text)
         }
     }
 
@@ -86,7 +139,8 @@ struct PluginCommand: ParsableCommand {
             abstract: "Runs a plugin on a batch of numbers and texts, as a training step does.",
             discussion: """
                 A batch is {"rows": B, "columns": {NAME: {"shape": [...], "data": [...]}}, "text": {...}}.
-                With --batch - every line of standard input is one batch.
+                With --batch - every line of standard input is one batch. A batch may hold "expect", values that the
+                answer must have (to "tolerance", 1e-5 relative): what differs is an error.
                 """)
 
         @Argument(
@@ -138,6 +192,8 @@ struct PluginCommand: ParsableCommand {
         }
     }
 }
+
+extension PluginNew.Language: ExpressibleByArgument {}
 
 /// The two types that numeric checks run in.
 enum MathDType: String, CaseIterable, ExpressibleByArgument { case f32, f64 }

@@ -488,14 +488,17 @@ private let scoreThunk:
         status(me, raw) { try $0.score($1, UnsafeMutableBufferPointer(start: out, count: count)) }
     }
 
+/// What `keel_plugin_v1` returns: the description of a plugin.
+public typealias Entry = UnsafePointer<keel_plugin>?
+
 /// The description of a plugin, for `keel_plugin_v1` to return; made at the first call and kept for ever.
 ///
-///     @c(keel_plugin_v1) public func entry() -> UnsafePointer<keel_plugin>? {
+///     @c(keel_plugin_v1) public func entry() -> Entry {
 ///         plugin("org.example.length", "1.0.0", Length.self)
 ///     }
 public func plugin(
     _ id: String, _ version: String, _ components: any Component.Type...
-) -> UnsafePointer<keel_plugin>? {
+) -> Entry {
     let address = made.withLock { made -> UInt in
         if let address = made[id] { return address }
         let list = components.map { type -> UnsafePointer<keel_component>? in

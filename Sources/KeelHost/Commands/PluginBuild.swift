@@ -2,129 +2,248 @@ import Glibc
 import KeelBridge
 import KeelCore
 
-/// `keel plugin build`: one source file -> one plugin, by the right compiler line.
+/// `keel plugin build`: source files -> one plugin, by the right compiler line.
 package struct PluginBuild {
-    package var source: String
+    /// What came out.
+    package struct Result {
+        package var path: String
+        package var components: [Component]
+        /// The size of the file.
+        package var bytes: Int
+        /// The libraries that it needs to be loaded.
+        package var needed: [String]
+
+        /// `libbrief.so: reward "brief" (16 KB, needs libc.so.6)`.
+        package var text: String {
+            let size =
+                bytes < 1_000_000
+                ? "\((bytes + 999) / 1000) KB"
+                : "\(bytes / 1_000_000).\(bytes / 100_000 % 10) MB"
+            let libraries = needed.isEmpty ? "no library" : needed.joined(separator: ", ")
+            let titles = components.map(\.title).joined(separator: ", ")
+            return "\(path): \(titles) (\(size), needs \(libraries))"
+        }
+    }
+
+    /// Source files of one plugin, or one folder of them.
+    package var sources: [String]
     package var output: String?
-    /// Links the Swift runtime in, for machines without one.
+    /// Links the runtime of Swift or C++ in, for machines without one.
     package var isStatic: Bool
     /// Prints the compiler lines.
     package var isVerbose: Bool
 
     package init(
-        source: String, output: String? = nil, isStatic: Bool = false, isVerbose: Bool = false
+        sources: [String], output: String? = nil, isStatic: Bool = false, isVerbose: Bool = false
     ) {
-        self.source = source
+        self.sources = sources
         self.output = output
         self.isStatic = isStatic
         self.isVerbose = isVerbose
     }
 
-    /// Compiles the file, then loads it as a run would.
+    /// Compiles the files, checks what the library exports, then loads it as a run would.
     ///
-    /// - Returns: the path of the plugin and what it holds.
-    /// - Throws: `KeelError`: noInput, unavailable (no compiler, no SDK), failed (the compiler says no).
-    package func run(catalog: PluginCatalog) throws -> (path: String, components: [Component]) {
-        guard Files.isRegular(source) else {
-            throw KeelError(
-                "plugin", "no such source file", at: source, fix: "check the path", code: .noInput)
-        }
-        let name = Files.name(source)
-        let stem = name.lastIndex(of: ".").map { String(name[..<$0]) } ?? name
-        let suffix = name.dropFirst(stem.count)
-        let target = Files.absolute(output ?? "lib\(stem).so")
+    /// - Throws: `KeelError`: usage (no or mixed languages), noInput, unavailable (no compiler, no SDK,
+    ///   no plugin came out), failed (the compiler says no).
+    package func run(catalog: PluginCatalog) throws -> Result {
+        let inputs = try self.inputs()
+        let target = Files.absolute(try output ?? "lib\(stem()).so")
         let sdk = try SDKLocation.find()
-        switch suffix {
-        case ".c": try compileC(sdk, compiler: "cc", standard: "-std=c11", target)
-        case ".cc", ".cpp", ".cxx":
-            try compileC(sdk, compiler: "c++", standard: "-std=c++20", target)
-        case ".swift": try compileSwift(sdk, stem, target)
-        default:
-            throw KeelError(
-                "plugin", "cannot tell the language of \"\(name)\"", at: source,
-                fix: "name it .swift, .c or .cpp",
-                code: .usage)
-        }
-        return (target, try catalog.components(target))
-    }
-
-    private func compileC(
-        _ sdk: SDKLocation, compiler: String, standard: String, _ target: String
-    ) throws {
-        try compile(target) { temporary in
-            [
-                try tool(compiler, variable: compiler == "cc" ? "CC" : "CXX"), standard, "-O2",
-                "-Wall", "-Wextra", "-Wno-unused-parameter",
-                "-fPIC", "-shared", "-fvisibility=hidden", "-I", sdk.headers,
-                Files.absolute(source), "-o", temporary,
-                "-Wl,--version-script=\(sdk.map)", "-Wl,-z,now", "-lm",
-            ]
-        }
-    }
-
-    private func compileSwift(_ sdk: SDKLocation, _ stem: String, _ target: String) throws {
-        let swiftc = try tool("swiftc", variable: "SWIFTC")
-        let library = try compiledSDK(sdk, swiftc)
-        let module = String(stem.map { $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "_" })
-        try compile(target) { temporary in
-            [
-                swiftc, "-O", "-wmo", "-parse-as-library", "-emit-library", "-module-name",
-                "Plugin_\(module)",
-                "-no-toolchain-stdlib-rpath", "-I", library, "-I", sdk.headers,
-                Files.absolute(source),
-                Files.join(library, "libKeelPlugin.a"), "-o", temporary, "-Xlinker",
-                "--version-script=\(sdk.map)",
-                "-Xlinker", "-z", "-Xlinker", "now", "-Xlinker", "--gc-sections",
-            ] + (isStatic ? ["-static-stdlib"] : [])
-        }
-    }
-
-    /// The folder with the SDK's module and library, compiled once for its sources and this compiler.
-    private func compiledSDK(_ sdk: SDKLocation, _ swiftc: String) throws -> String {
-        let sources = try Files.list(sdk.swift).filter { $0.hasSuffix(".swift") }.map {
-            Files.join(sdk.swift, $0)
-        }
-        let headers = try Files.list(sdk.headers).map { Files.join(sdk.headers, $0) }.filter(
-            Files.isRegular)
-        var hash = SHA256()
-        hash.update(
-            "\(swiftc) \(Files.modified(swiftc) ?? 0) \(Files.size(swiftc) ?? 0) static \(isStatic)\n"
-        )
-        for file in sources + headers { hash.update("\(file) \(try SHA256.hex(file: file))\n") }
-        let folder = Files.join(
-            Files.userFolder("XDG_CACHE_HOME", ".cache"), "sdk/\(hash.hex().prefix(16))")
-        if Files.exists(Files.join(folder, "libKeelPlugin.a")) { return folder }
-        try Files.makeDirectory(Files.parent(folder))
-        try AtomicWrite.directory(folder) { temporary in
-            let command =
-                [
-                    swiftc, "-O", "-wmo", "-parse-as-library", "-emit-library", "-static",
-                    "-emit-module", "-module-name",
-                    "KeelPlugin", "-emit-module-path",
-                    Files.join(temporary, "KeelPlugin.swiftmodule"), "-I", sdk.headers,
-                    "-o", Files.join(temporary, "libKeelPlugin.a"),
-                ] + (isStatic ? ["-static-stdlib"] : []) + sources
-            try execute(command, what: "the SDK does not compile")
-        }
-        return folder
-    }
-
-    /// Compiles to a temporary name beside the target, so that a failed build leaves the old plugin.
-    private func compile(_ target: String, _ command: (String) throws -> [String]) throws {
         try Files.makeDirectory(Files.parent(target))
+        // Under a temporary name first, so that a failed build leaves the old plugin.
         let temporary = Files.join(Files.parent(target), ".\(Files.name(target)).tmp-\(getpid())")
         defer { try? Files.remove(temporary) }
-        try execute(try command(temporary), what: "\(Files.name(source)) does not compile")
-        try Files.copy(temporary, to: target)
+        if inputs.swift.isEmpty {
+            try compileC(sdk, inputs, temporary)
+        } else {
+            try compileSwift(sdk, inputs.swift, temporary)
+        }
+        let needed = try PluginBuild.check(temporary, named: Files.name(target))
+        guard rename(temporary, target) == 0 else {
+            throw Files.error("cannot rename into place", target)
+        }
+        return Result(
+            path: target, components: try catalog.components(target),
+            bytes: Files.size(target) ?? 0, needed: needed)
     }
 
-    private func execute(_ command: [String], what: String) throws {
+    /// One exported symbol, the entry.
+    ///
+    /// - Returns: the libraries that the file needs.
+    private static func check(_ path: String, named name: String) throws -> [String] {
+        let file = try ELFFile(try MappedFile(path))
+        let exported = try file.exportedSymbols() ?? []
+        // Names with an underscore are those of linkers (gold) and compilers (tcc), but for C++'s _Z.
+        let others = exported.filter {
+            $0 != "keel_plugin_v1" && (!$0.hasPrefix("_") || $0.hasPrefix("_Z"))
+        }
+        guard exported.contains("keel_plugin_v1") else {
+            throw KeelError(
+                "plugin", "\(name) would be no plugin: no source defines keel_plugin_v1",
+                at: name,
+                fix:
+                    "end one file with KEEL_PLUGIN(...) in C, or a public @c(keel_plugin_v1) function in Swift",
+                code: .unavailable)
+        }
+        guard others.isEmpty else {
+            throw KeelError(
+                "plugin",
+                "\(name) exports more than its entry: \(others.sorted().prefix(5).joined(separator: ", "))",
+                at: name, fix: "leave the version script of the link as it is", code: .unavailable)
+        }
+        return try file.neededLibraries() ?? []
+    }
+
+    // MARK: - Sources
+
+    private struct Inputs {
+        var c: [String] = []
+        var cpp: [String] = []
+        var swift: [String] = []
+    }
+
+    /// The name of the plugin file when none is given: that of the folder, or of the first file.
+    private func stem() throws -> String {
+        guard let first = sources.first else { return "plugin" }
+        let name = Files.name(Files.absolute(first))
+        if Files.isDirectory(first) { return name }
+        return name.lastIndex(of: ".").map { String(name[..<$0]) } ?? name
+    }
+
+    /// The files by language.
+    private func inputs() throws -> Inputs {
+        var files: [String] = []
+        for source in sources {
+            if Files.isDirectory(source) {
+                let inside = try Files.list(source).filter {
+                    !$0.hasPrefix(".") && $0 != "Package.swift"
+                        && PluginBuild.suffixes.contains(PluginBuild.suffix($0))
+                }
+                guard !inside.isEmpty else {
+                    throw KeelError(
+                        "plugin", "the folder holds no .swift, .c or .cpp file", at: source,
+                        fix: "name the folder of the sources", code: .noInput)
+                }
+                files += inside.map { Files.join(source, $0) }
+            } else if Files.isRegular(source) {
+                files.append(source)
+            } else {
+                throw KeelError(
+                    "plugin", "no such source file", at: source, fix: "check the path",
+                    code: .noInput)
+            }
+        }
+        var inputs = Inputs()
+        for file in files {
+            let path = Files.absolute(file)
+            switch PluginBuild.suffix(file) {
+            case "c": inputs.c.append(path)
+            case "cc", "cpp", "cxx": inputs.cpp.append(path)
+            case "swift": inputs.swift.append(path)
+            default:
+                throw KeelError(
+                    "plugin", "cannot tell the language of \"\(Files.name(file))\"", at: file,
+                    fix: "name it .swift, .c or .cpp", code: .usage)
+            }
+        }
+        guard inputs.swift.isEmpty || inputs.c.isEmpty && inputs.cpp.isEmpty else {
+            throw KeelError(
+                "plugin", "Swift and C files in one plugin", at: sources.joined(separator: " "),
+                fix: "build them as two plugins, or with a package of your own (docs/plugins.md)",
+                code: .usage)
+        }
+        return inputs
+    }
+
+    private static let suffixes: Set<String> = ["c", "cc", "cpp", "cxx", "swift"]
+
+    private static func suffix(_ path: String) -> String {
+        let name = Files.name(path)
+        return name.lastIndex(of: ".").map { String(name[name.index(after: $0)...]) } ?? ""
+    }
+
+    // MARK: - C and C++
+
+    private func compileC(_ sdk: SDKLocation, _ inputs: Inputs, _ target: String) throws {
+        func options(_ language: String) -> [String] {
+            [language == "c" ? "-std=gnu11" : "-std=gnu++20", "-O2", "-Wall", "-Wextra"]
+                + ["-Wno-unused-parameter", "-fPIC", "-fvisibility=hidden", "-I", sdk.headers]
+                + words(language == "c" ? "CFLAGS" : "CXXFLAGS")
+        }
+        func link(_ compiler: String) -> [String] {
+            // tcc links by itself, and knows none of these.
+            let isTiny = Files.name(Files.real(compiler)).hasSuffix("tcc")
+            let options = ["--version-script=\(sdk.map)", "-z,now", "--as-needed"]
+            return ["-shared"] + (isTiny ? [] : options.map { "-Wl,\($0)" }) + words("LDFLAGS")
+                + ["-lm"]
+        }
+        guard !inputs.cpp.isEmpty else {
+            let compiler = try tool("cc", variable: "CC")
+            try execute([compiler] + options("c") + inputs.c + ["-o", target] + link(compiler))
+            return
+        }
+        // C stays C: its files become objects first.
+        var objects: [String] = []
+        defer { for object in objects { try? Files.remove(object) } }
+        for (number, file) in inputs.c.enumerated() {
+            objects.append("\(target).\(number).o")
+            let compiler = try tool("cc", variable: "CC")
+            try execute([compiler] + options("c") + ["-c", file, "-o", objects[number]])
+        }
+        let runtime = isStatic ? ["-static-libstdc++", "-static-libgcc", "-s"] : []
+        let compiler = try tool("c++", variable: "CXX")
+        try execute(
+            [compiler] + options("c++") + inputs.cpp + objects + ["-o", target] + link(compiler)
+                + runtime)
+    }
+
+    // MARK: - Swift
+
+    private func compileSwift(_ sdk: SDKLocation, _ files: [String], _ target: String) throws {
+        let compiler = try tool("swiftc", variable: "SWIFTC")
+        let common =
+            ["-O", "-wmo", "-parse-as-library", "-emit-library", "-I", sdk.headers]
+            + (isStatic ? ["-static-stdlib"] : [])
+        let library = try sdk.compiled(by: compiler, flags: common.filter { $0 != sdk.headers }) {
+            folder in
+            let module = Files.join(folder, "KeelPlugin.swiftmodule")
+            try execute(
+                [compiler] + common
+                    + [
+                        "-static", "-emit-module", "-module-name", "KeelPlugin",
+                        "-emit-module-path", module, "-o", Files.join(folder, "libKeelPlugin.a"),
+                    ] + sdk.swiftSources(),
+                what: "the SDK does not compile", at: sdk.swift)
+        }
+        let name = try stem().unicodeScalars.map {
+            $0.isASCII && $0.properties.isAlphabetic || ("0"..."9").contains($0) ? "\($0)" : "_"
+        }.joined()
+        try execute(
+            [compiler] + common
+                + [
+                    "-module-name", "Plugin_\(name)", "-no-toolchain-stdlib-rpath", "-I", library,
+                ] + words("SWIFTFLAGS") + files
+                + [
+                    Files.join(library, "libKeelPlugin.a"), "-o", target,
+                    "-Xlinker", "--version-script=\(sdk.map)",
+                    "-Xlinker", "-z", "-Xlinker", "now", "-Xlinker", "--gc-sections",
+                ] + (isStatic ? ["-Xlinker", "-s"] : []) + words("LDFLAGS"))
+    }
+
+    // MARK: - Compilers
+
+    private func execute(_ command: [String], what: String? = nil, at: String? = nil) throws {
         if isVerbose { Log.stderr(command.map(PluginBuild.quoted).joined(separator: " ") + "\n") }
         let status = try Subprocess.run(command)
         guard status == 0 else {
+            let names = sources.map { Files.name($0) }.joined(separator: ", ")
+            let verb = sources.count == 1 ? "does" : "do"
             throw KeelError(
-                "plugin", "\(what): the compiler ended with status \(status)", at: source,
-                fix: "see its messages above", code: .failed)
+                "plugin",
+                "\(what ?? "\(names) \(verb) not compile"): the compiler ended with status \(status)",
+                at: at ?? sources.joined(separator: " "), fix: "see its messages above",
+                code: .failed)
         }
     }
 
@@ -141,6 +260,11 @@ package struct PluginBuild {
         return path
     }
 
+    /// The words of an environment variable, as `make` passes them on.
+    private func words(_ variable: String) -> [String] {
+        (Files.environment(variable) ?? "").split(whereSeparator: \.isWhitespace).map(String.init)
+    }
+
     private static func quoted(_ word: String) -> String {
         let isPlain = word.utf8.allSatisfy {
             $0 > 0x2A && $0 < 0x7F && !Array("<>?;[\\]`{|}".utf8).contains($0)
@@ -150,44 +274,5 @@ package struct PluginBuild {
             : "'"
                 + word.split(separator: "'", omittingEmptySubsequences: false).joined(
                     separator: "'\\''") + "'"
-    }
-}
-
-/// Where the SDK lies: in the source tree, or installed beside the executable.
-struct SDKLocation {
-    /// The folder of keel.h and its module map.
-    var headers: String
-    /// The folder of KeelPlugin's sources.
-    var swift: String
-    /// The version script that exports the entry symbol alone.
-    var map: String
-
-    /// `KEEL_SDK`, `<prefix>/share/keel/sdk`, or `SDK` of a source tree above the executable.
-    ///
-    /// - Throws: `KeelError` (unavailable) when none is whole.
-    static func find() throws -> SDKLocation {
-        let beside = Files.parent(Files.executable)
-        var candidates = [Files.join(Files.parent(beside), "share/keel/sdk")]
-        if let named = Files.environment("KEEL_SDK") {
-            candidates.insert(Files.absolute(named), at: 0)
-        }
-        var folder = beside
-        while folder != "/", !folder.isEmpty {
-            candidates.append(Files.join(folder, "SDK"))
-            folder = Files.parent(folder)
-        }
-        for root in candidates {
-            let location = SDKLocation(
-                headers: Files.join(root, "C/include"), swift: Files.join(root, "Swift/KeelPlugin"),
-                map: Files.join(root, "plugin.map"))
-            if Files.exists(Files.join(location.headers, "keel.h")), Files.exists(location.map) {
-                return location
-            }
-        }
-        throw KeelError(
-            "plugin", "the plugin SDK was not found", at: candidates[0],
-            fix:
-                "install it with `make install`, or set KEEL_SDK to the folder SDK of the source tree",
-            code: .unavailable)
     }
 }

@@ -31,10 +31,25 @@ package final class PluginEval {
 
     /// Answers the batch of a file, or with `-` every line of stdin.
     package func run(batch: String) throws -> ExitCode {
-        if batch == "-" { return try LineAnswers.run(answer) }
+        if batch == "-" { return try LineAnswers.run { try checked($0) } }
         let json = try JSON.parse(try Files.read(batch), name: batch)
-        print(try answer(json).text())
+        print(try checked(json, at: batch).text())
         return .ok
+    }
+
+    /// The answer to one batch, which is as the batch's "expect" says, if it has one.
+    ///
+    /// - Throws: `KeelError` (failed) with the first difference.
+    private func checked(_ request: JSON, at place: String? = nil) throws -> JSON {
+        let answer = try answer(request)
+        guard let wanted = request["expect"] else { return answer }
+        let tolerance = request["tolerance"]?.number ?? 1e-5
+        if let found = Expectation(wanted: wanted, tolerance: tolerance).difference(answer) {
+            throw KeelError(
+                "plugin", "\(component.title): \(found)", at: place,
+                fix: "mend the plugin, or the batch's \"expect\"", code: .failed)
+        }
+        return answer
     }
 
     /// The answer to one batch.

@@ -25,7 +25,7 @@ struct PluginCommandsTests {
     private func built(_ folder: TemporaryFolder) throws -> (path: String, catalog: PluginCatalog) {
         let source = try folder.write("bytes.c", PluginCommandsTests.bytes)
         let catalog = PluginCatalog(searchPaths: [], cacheFolder: folder.path)
-        let build = PluginBuild(source: source, output: folder.path("libbytes.so"))
+        let build = PluginBuild(sources: [source], output: folder.path("libbytes.so"))
         return (try build.run(catalog: catalog).path, catalog)
     }
 
@@ -45,12 +45,76 @@ struct PluginCommandsTests {
     @Test func aFailedBuildLeavesNothing() throws {
         let folder = try TemporaryFolder()
         let source = try folder.write("broken.c", "int x")
-        let build = PluginBuild(source: source, output: folder.path("libbroken.so"))
+        let build = PluginBuild(sources: [source], output: folder.path("libbroken.so"))
         let error = #expect(throws: KeelError.self) {
             try build.run(catalog: PluginCatalog(searchPaths: [], cacheFolder: folder.path))
         }
         #expect(error?.what == "broken.c does not compile: the compiler ended with status 1")
         #expect(try Files.list(folder.path) == ["broken.c"])
+    }
+
+    @Test func severalFilesAndFoldersBecomeOnePlugin() throws {
+        let folder = try TemporaryFolder()
+        let main = PluginCommandsTests.bytes.replacing(
+            "(double)text.n", with: "count(text.n)"
+        ).replacing("#include \"keel.h\"", with: "#include \"keel.h\"\ndouble count(size_t n);")
+        let count = "#include <stddef.h>\ndouble count(size_t n);\ndouble count(size_t n) "
+        let parts = [
+            try folder.write("two/bytes.c", main),
+            try folder.write("two/count.c", count + "{ return (double)n; }"),
+        ]
+        try folder.write("two/.hidden.c", "no C at all")
+        try folder.write("two/notes.txt", "nor this")
+        // C++ keeps its own words for what it exports; `count` is C in both.
+        let mixed = [
+            try folder.write("mixed.c", main),
+            try folder.write(
+                "count.cpp",
+                "#include <string>\nextern \"C\" double count(size_t n) "
+                    + "{ return (double)std::string(n, 'x').size(); }"),
+        ]
+        let catalog = PluginCatalog(searchPaths: [], cacheFolder: folder.path)
+        for (name, sources) in [
+            ("parts", parts), ("folder", [folder.path("two")]), ("mixed", mixed),
+        ] {
+            let build = PluginBuild(sources: sources, output: folder.path("lib\(name).so"))
+            let result = try build.run(catalog: catalog)
+            #expect(result.components.map(\.name) == ["bytes"])
+            #expect(result.bytes > 1000)
+            let eval = try PluginEval(
+                plugin: result.path, options: PluginEval.Options(), catalog: catalog)
+            #expect(try eval.answer(["text": ["response": ["abc"]]])["scores"] == [3.0])
+            #expect(try ELFFile(try MappedFile(result.path)).exportedSymbols()?.count == 1)
+        }
+        let text = PluginBuild.Result(
+            path: "libx.so", components: [], bytes: 6_262_640, needed: ["libc.so.6"]
+        ).text
+        #expect(text == "libx.so:  (6.2 MB, needs libc.so.6)")
+    }
+
+    @Test(arguments: [
+        (["none.c"], "no such source file", ExitCode.noInput),
+        (["empty"], "the folder holds no .swift, .c or .cpp file", .noInput),
+        (["a.c", "b.swift"], "Swift and C files in one plugin", .usage),
+        (["a.rs"], "cannot tell the language of \"a.rs\"", .usage),
+        (
+            ["a.c"], "liba.so would be no plugin: no source defines keel_plugin_v1",
+            .unavailable
+        ),
+    ])
+    func sourcesThatMakeNoPlugin(names: [String], what: String, code: ExitCode) throws {
+        let folder = try TemporaryFolder()
+        for name in ["a.c", "b.swift", "a.rs", "empty/notes.txt"] {
+            try folder.write(name, name == "a.c" ? "int x;" : "")
+        }
+        let build = PluginBuild(
+            sources: names.map(folder.path), output: folder.path("out/liba.so"))
+        let error = #expect(throws: KeelError.self) {
+            _ = try build.run(catalog: PluginCatalog(searchPaths: [], cacheFolder: folder.path))
+        }
+        #expect(error?.what == what)
+        #expect(error?.code == code)
+        #expect((try? Files.list(folder.path("out"))) ?? [] == [])
     }
 
     @Test func pairsAreJudgedByTheirLabels() throws {
