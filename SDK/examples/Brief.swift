@@ -10,4 +10,5 @@ struct Brief: Reward {
         -abs(Double(sample.responseBytes.count - target)) / Double(target)
     }
 }
+/// What the host calls first.
 @c(keel_plugin_v1) public func entry() -> Entry { plugin("org.example.brief", "1.0.0", Brief.self) }

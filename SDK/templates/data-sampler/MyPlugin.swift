@@ -1,8 +1,8 @@
 import KeelPlugin
 
-/// Begins with the first `start` of the rows and takes `growth` more of them with each epoch, so that
-/// a file sorted by difficulty becomes a curriculum. What is open already is repeated until the
-/// epoch is full.
+/// Begins with the first `start` of the rows and opens `growth` more of them with each epoch.
+///
+/// So a file sorted by difficulty becomes a curriculum. What is open is repeated until the epoch is full.
 struct MyPlugin: DataSampler {
     static let name = "my_plugin"
     static let help = "Opens the file row by row, more of it with each epoch."

@@ -1,7 +1,8 @@
 import KeelPlugin
 
-/// 1 for a response that contains the row's "answer", limit / length for one longer than `limit`
-/// bytes, 0 for one without the answer. A row that has no "answer" is not scored.
+/// 1 for a response that contains the row's "answer", 0 for one that does not.
+///
+/// limit / length for one longer than `limit` bytes. A row that has no "answer" is not scored.
 struct MyPlugin: Reward {
     static let name = "my_plugin"
     static let help = "Responses that contain the answer and are not too long."
