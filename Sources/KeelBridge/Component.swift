@@ -95,6 +95,8 @@ package struct Component: Sendable, Equatable {
     package var sha256: String
     /// True when the file lies in one of Keel's own folders.
     package var isBuiltIn = false
+    /// Set for a C function that knows nothing of Keel, which stands in `path`.
+    package var native: NativeFunction?
 
     /// `objective "dpo"`, for messages.
     package var title: String { "\(kind.words) \"\(name)\"" }

@@ -56,9 +56,19 @@ package struct ELFFile {
     /// The names of all functions and data that other programs can see; nil without a section table.
     ///
     /// - Throws: `KeelError` (unavailable) when a table points outside of the file.
-    package func exportedSymbols() throws -> [String]? {
+    package func exportedSymbols() throws -> [String]? { try symbols()?.map(\.name) }
+
+    /// A symbol that other programs can see.
+    struct Symbol {
+        var name: String
+        /// False for data.
+        var isFunction: Bool
+    }
+
+    /// The same with what each of them is.
+    func symbols() throws -> [Symbol]? {
         guard let table = try section(11) else { return hasSections ? [] : nil }  // SHT_DYNSYM
-        var names: [String] = []
+        var symbols: [Symbol] = []
         for symbolAt in stride(from: table.start, to: table.end - 23, by: 24) {
             guard let name = load(symbolAt, UInt32.self), let info = load(symbolAt + 4, UInt8.self),
                 let other = load(symbolAt + 5, UInt8.self),
@@ -68,9 +78,11 @@ package struct ELFFile {
             guard section != 0, section != 0xFFF1, info >> 4 == 1 || info >> 4 == 2,
                 other & 3 == 0 || other & 3 == 3
             else { continue }
-            names.append(try text(table, name))
+            // STT_FUNC and STT_GNU_IFUNC.
+            let isFunction = info & 15 == 2 || info & 15 == 10
+            symbols.append(Symbol(name: try text(table, name), isFunction: isFunction))
         }
-        return names
+        return symbols
     }
 
     /// The libraries that the loader must find for this one; nil without a section table.

@@ -25,19 +25,24 @@ enum Zoo {
     static let device = Device.cpu(threads: 1)
 
     /// Compiles C text into a shared library of the test folder.
-    static func build(_ name: String, _ text: String) throws -> String {
+    static func build(
+        _ name: String, _ text: String, _ options: [String] = []
+    ) throws -> String {
         let source = "\(folder)/\(name).c"
         try text.write(toFile: source, atomically: true, encoding: .utf8)
-        return try compile(source, name)
+        return try compile(source, name, options)
     }
 
-    static func compile(_ source: String, _ name: String) throws -> String {
+    static func compile(
+        _ source: String, _ name: String, _ options: [String] = []
+    ) throws -> String {
         let output = "\(folder)/\(name).so"
-        let status = try Subprocess.run([
-            "cc", "-std=c11", "-O1", "-fPIC", "-shared", "-I",
-            root.appendingPathComponent("SDK/C/include").path, source,
-            "-o", output,
-        ])
+        let status = try Subprocess.run(
+            [
+                "cc", "-std=c11", "-O1", "-fPIC", "-shared", "-I",
+                root.appendingPathComponent("SDK/C/include").path, source,
+                "-o", output,
+            ] + options)
         try #require(status == 0, "cc refused \(name)")
         return output
     }
