@@ -18,6 +18,10 @@ package struct NativeFunction: Sendable, Equatable {
 
     // MARK: - Finding the library
 
+    /// What to do about a library that is not found.
+    package static let nameHint =
+        "check the path, relative to the config file; or give a name that the loader knows (libm.so.6)"
+
     /// The file that a library's name means: a path, or a name that the system's loader knows.
     ///
     /// - Returns: nil when there is none.
@@ -185,11 +189,17 @@ extension NativeSignature.Kind {
     /// The value as the function can take it; nil when it cannot.
     fileprivate func checked(_ value: JSON) -> JSON? {
         switch self {
-        case .f64: value.double.map { .double($0) }
-        case .f32: value.double.flatMap { Float($0).isFinite ? .double($0) : nil }
-        case .i64: value.int.map { JSON($0) }
-        case .i32: value.int.flatMap { Int32(exactly: $0) != nil ? JSON($0) : nil }
-        default: value.string.flatMap { $0.utf8.contains(0) ? nil : .string($0) }
+        case .f64: return value.double.map { JSON.double($0) }
+        case .f32:
+            guard let number = value.double, Float(number).isFinite else { return nil }
+            return JSON.double(number)
+        case .i64: return value.int.map { JSON($0) }
+        case .i32:
+            guard let number = value.int, Int32(exactly: number) != nil else { return nil }
+            return JSON(number)
+        default:
+            guard let text = value.string, !text.utf8.contains(0) else { return nil }
+            return JSON.string(text)
         }
     }
 }

@@ -1,3 +1,4 @@
+import KeelBridge
 import KeelCore
 
 /// Reads a config file into sections and collects everything that is wrong with it.
@@ -54,6 +55,11 @@ package final class ConfigReader {
         } catch {
             errors.append(KeelError("config", "\(error)", at: places.file, code: .internalBug))
         }
+    }
+
+    /// Whether a mistake in a key, or in what it holds, has been told.
+    func hasError(at path: String) -> Bool {
+        errors.contains { $0.at?.contains("key \(shown(path))") ?? false }
     }
 
     /// Adds a remark that is no error.
@@ -163,6 +169,10 @@ package final class ConfigReader {
             let file = full.lastIndex(of: "#").map { String(full[..<$0]) } ?? full
             if Files.isRegular(file) { return full }
             return absent("plugin file", text, file, path, .unavailable)
+        case .library:
+            if let file = NativeFunction.find(library: full) { return file }
+            if !text.contains("/"), let file = NativeFunction.find(library: text) { return file }
+            return absent("library", text, full, path, .unavailable, NativeFunction.nameHint)
         case .file:
             if Files.exists(full), !Files.isDirectory(full) { return full }
             return absent(
@@ -180,7 +190,8 @@ package final class ConfigReader {
     }
 
     private func absent(
-        _ what: String, _ text: String, _ full: String, _ path: String, _ code: ExitCode
+        _ what: String, _ text: String, _ full: String, _ path: String, _ code: ExitCode,
+        _ advice: String? = nil
     ) -> String? {
         let folder = Files.parent(full)
         let names = ((try? Files.list(folder)) ?? []).filter { $0 != Files.name(full) }
@@ -192,6 +203,8 @@ package final class ConfigReader {
         let fix: String
         if let near = nearest(Files.name(full), among: candidates) {
             fix = "did you mean \"\(near)\" beside it?"
+        } else if let advice {
+            fix = advice
         } else if isPlugin, sources.count == 1 {
             fix = "build it first: keel plugin build \(Files.join(folder, sources[0])) -o \(full)"
         } else {

@@ -110,7 +110,12 @@ extension String: ConfigValue {
             reader.wrongType(value, typeName(spec), path)
             return nil
         }
-        guard let kind = spec.path else { return text }
+        guard let kind = spec.path else {
+            if !text.isEmpty || !spec.isRequired { return text }
+            reader.report(
+                "\(reader.shown(path)) is empty", at: path, fix: "give it \(typeName(spec))")
+            return nil
+        }
         return reader.resolve(text, kind, path)
     }
 
@@ -124,6 +129,7 @@ extension String: ConfigValue {
         case .folder: "the path of a folder"
         case .output: "a path"
         case .plugin: "a plugin's name or path"
+        case .library: "the name or path of a shared library"
         }
     }
 }

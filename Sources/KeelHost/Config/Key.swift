@@ -57,6 +57,8 @@ package enum PathKind: Sendable {
     case output
     /// A plugin: a bare name, or the path of a shared library (with `#component` where it holds several).
     case plugin
+    /// A shared library: a path, or a name that the system's loader finds (`libm.so.6`).
+    case library
 }
 
 /// One config key: its name, type, range, default and help in one declaration.
@@ -108,6 +110,12 @@ extension Key where Value == String {
     /// A key that must be given.
     package init(_ name: String, required path: PathKind, _ help: String) {
         spec = KeySpec(name: name, help: help, path: path, isRequired: true)
+        box = Box("")
+    }
+
+    /// A text that must be given and is no path.
+    package init(required name: String, _ help: String) {
+        spec = KeySpec(name: name, help: help, isRequired: true)
         box = Box("")
     }
 }

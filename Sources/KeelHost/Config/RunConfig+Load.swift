@@ -90,7 +90,8 @@ extension RunConfig {
                     "rewards[\(i)].clip is \(clip.json.text()); it takes two numbers, the lower first",
                     at: "rewards.\(i).clip", fix: "write [-5, 5]")
             }
-            if !reward.plugin.isEmpty, !seen.insert(reward.shownName).inserted {
+            reward.checkSource(at: "rewards.\(i)", reader)
+            if !reward.shownName.isEmpty, !seen.insert(reward.shownName).inserted {
                 reader.report(
                     "two rewards are called \"\(reward.shownName)\"", at: "rewards.\(i)",
                     fix: "give one of them another \"name\"")

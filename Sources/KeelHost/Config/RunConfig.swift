@@ -95,7 +95,10 @@ package enum ReductionChoice: String, ConfigChoice {
 }
 
 package struct RewardConfig: ConfigSection {
-    @Key("plugin", required: .plugin, "The reward.") package var plugin: String
+    @Key("plugin", .plugin, "The reward; this or `native`.") package var plugin: String? = nil
+
+    @Key("native", "A C function that is the reward, instead of a plugin.")
+    package var native: NativeConfig? = nil
 
     @Key("name", "The reward's name in metrics; null takes the plugin's.") package var name:
         String? = nil
@@ -115,6 +118,7 @@ package struct RewardConfig: ConfigSection {
     /// The name that metrics and errors use.
     package var shownName: String {
         if let name { return name }
+        guard let plugin else { return native?.symbol ?? "" }
         let file = Files.name(plugin)
         if let hash = file.lastIndex(of: "#") { return String(file[file.index(after: hash)...]) }
         var base = file.hasSuffix(".so") ? String(file.dropLast(3)) : file

@@ -127,7 +127,10 @@ private struct PluginSearch {
 
     func findRewards(_ config: RunConfig, _ reader: ConfigReader) -> [RunPlugins.Choice] {
         config.rewards.enumerated().compactMap { i, reward in
-            find(reward.plugin, .reward, reward.params, "rewards.\(i)", reader)
+            if let plugin = reward.plugin {
+                return find(plugin, .reward, reward.params, "rewards.\(i)", reader)
+            }
+            return reward.native?.choice(params: reward.params, at: "rewards.\(i)", reader)
         }
     }
 

@@ -22,8 +22,9 @@ double powers(double base, int32_t exponent, const char *mode) {
     return strcmp(mode, "negative") == 0 ? -pow(base, exponent) : pow(base, exponent);
 }
 /* Takes more arguments than there are registers. */
-double many(double a, double b, double c, double d, double e, double f, double g, double h, double i,
-            int32_t j, const char *k, size_t k_length, int64_t l, float m, int64_t n, int64_t o) {
+double many(double a, double b, double c, double d, double e, double f, double g, double h,
+            double i, int32_t j, const char *k, size_t k_length, int64_t l, float m, int64_t n,
+            int64_t o) {
     return a + b + c + d + e + f + g + h + i + j + (double)k_length + k[0] + (double)l + m +
            (double)n + (double)o;
 }

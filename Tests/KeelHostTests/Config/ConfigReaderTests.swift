@@ -156,7 +156,7 @@ extension String {
         ),
         ("\"reference\": \"base\"", "it takes \"initial\", \"none\""),
         ("\"reference\": {\"cache\": \"auto\"}", "reference.path is missing"),
-        ("\"rewards\": [{\"weight\": 1}]", "rewards[0].plugin is missing"),
+        ("\"rewards\": [{\"weight\": 1}]", "rewards[0] names no reward"),
         ("\"rewards\": [{\"plugin\": \"a\"}, {\"plugin\": \"a\"}]", "two rewards are called \"a\""),
         ("\"rewards\": [{\"plugin\": \"a\", \"clip\": [2, 1]}]", "rewards[0].clip is [2.0, 1.0]"),
         ("\"rewards\": {}", "rewards is {}; it takes a list"),

@@ -14,7 +14,9 @@ import Testing
         #expect(train?["eval_steps"]?["anyOf"]?[0]?["type"] == "integer")
         #expect(
             properties?["sampler"]?["properties"]?["temperature"]?["exclusiveMinimum"]?.int == 0)
-        #expect(properties?["rewards"]?["items"]?["required"] == ["plugin"])
+        #expect(
+            properties?["rewards"]?["items"]?["oneOf"]
+                == [["required": ["plugin"]], ["required": ["native"]]])
         #expect(ConfigSchema.json["required"] == ["model", "data", "objective", "output_dir"])
         #expect(ConfigSchema.json["additionalProperties"] == false)
     }
