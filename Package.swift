@@ -65,6 +65,7 @@ let package = Package(
     targets: [
         // System libraries.
         .systemLibrary(name: "CJSON", pkgConfig: "json-c", providers: [.apt(["libjson-c-dev"])]),
+        .systemLibrary(name: "CFFI", pkgConfig: "libffi", providers: [.apt(["libffi-dev"])]),
         .systemLibrary(name: "CDNNL", providers: [.apt(["libdnnl-dev"])]),
         .systemLibrary(
             name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
@@ -117,7 +118,7 @@ let package = Package(
 
         // The process that isolated plugins run in.
         .executableTarget(
-            name: "keel-worker", dependencies: ["CKeel", "CWorker"],
+            name: "keel-worker", dependencies: ["CKeel", "CWorker", "CFFI"],
             cSettings: plainC + strictC, linkerSettings: plainCLink),
 
         // Tests.

@@ -1,4 +1,5 @@
 #include "worker.h"
+#include "native.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -150,6 +151,14 @@ static void set_up(const kw_request *request) {
         is_found = plugin && plugin_find(plugin, component.p, kind, &the_instance.component);
         if (plugin && !is_found)
             call_fail(c, KEEL_E_MISSING, KW_NO_COMPONENT, "", 0);
+    }
+    if (mode == KW_NATIVE) {
+        static native_function function;
+        function.library = keep(path);
+        function.symbol = keep(read_text(&r));
+        function.signature = keep(read_text(&r));
+        native_component(&function, &the_instance.component);
+        is_found = true;
     }
     if (is_found && the_instance.component.create) {
         the_instance.self = the_instance.component.create((keel_call *)c);

@@ -167,7 +167,7 @@ static int read_number(struct argument *a, keel_str s) {
         return isfinite(a->value.f32);
     case I64:
         if (strpbrk(text, ".eE")) { /* 1e3, 3.0 */
-            if (number != trunc(number) || fabs(number) > 0x1p53)
+            if (number < -0x1p53 || number > 0x1p53 || number != (double)(int64_t)number)
                 return 0;
             a->value.i64 = (int64_t)number;
             return 1;
@@ -176,7 +176,7 @@ static int read_number(struct argument *a, keel_str s) {
         a->value.i64 = strtoll(text, &end, 10);
         return errno == 0;
     case I32:
-        if (number != trunc(number) || number < INT32_MIN || number > INT32_MAX)
+        if (number < INT32_MIN || number > INT32_MAX || number != (int32_t)number)
             return 0;
         a->value.i32 = (int32_t)number;
         return 1;
@@ -357,10 +357,9 @@ static keel_status score_rows(struct native *f, keel_call *c, size_t n, float *o
         keel_status status = KEEL_OK;
         for (size_t i = 0; i < f->count && status == KEEL_OK; i++)
             status = fill(c, &f->arguments[i], row);
-        if (status == KEEL_OK)
-            out[row] = call(f);
-        else if (status != KEEL_E_MISSING)
+        if (status != KEEL_OK && status != KEEL_E_MISSING)
             return status;
+        out[row] = status == KEEL_OK ? call(f) : NAN;
     }
     return KEEL_OK;
 }
@@ -423,8 +422,11 @@ static keel_status score_batch(struct native *f, keel_call *c, size_t n, float *
         if (is_whole)
             f->applicable[count++] = row;
     }
-    if (count == 0)
+    if (count == 0) {
+        for (size_t row = 0; row < n; row++)
+            out[row] = NAN;
         return KEEL_OK;
+    }
     size_t width = sizeof(float);
     for (size_t i = 0; i < f->count; i++) {
         struct argument *a = &f->arguments[i];
@@ -449,6 +451,8 @@ static keel_status score_batch(struct native *f, keel_call *c, size_t n, float *
     for (size_t i = 0; i < GUARD; i++)
         if (guard[i] != 0xA5)
             return keel_fail(c, KEEL_E_INVALID, "the function wrote past the end of its scores");
+    for (size_t row = 0; row < n; row++)
+        out[row] = NAN;
     for (size_t i = 0; i < count; i++)
         out[f->applicable[i]] = width == sizeof(double) ? (float)((double *)(void *)f->out)[i]
                                                         : ((float *)(void *)f->out)[i];
@@ -460,4 +464,18 @@ keel_status native_score(void *self, keel_call *c, size_t n, float *out) {
     if (n == 0)
         return KEEL_OK;
     return f->result == VOID ? score_batch(f, c, n, out) : score_rows(f, c, n, out);
+}
+
+void native_component(const native_function *f, keel_component *out) {
+    static const keel_name needs[] = {"tokens?", 0};
+    *out = (keel_component){
+        .size = (uint32_t)sizeof(keel_component),
+        .kind = KEEL_KIND_REWARD,
+        .name = f->symbol,
+        .needs = needs,
+        .user = f,
+        .create = native_create,
+        .destroy = native_destroy,
+        .score = native_score,
+    };
 }

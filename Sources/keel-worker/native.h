@@ -9,7 +9,10 @@ typedef struct native_function {
     const char *library, *symbol, *signature;
 } native_function;
 
-/* The callbacks of a reward whose `user` points to a native_function. */
+/* Makes a component of a function; `f` must outlive its instances. */
+void native_component(const native_function *f, keel_component *out);
+
+/* Its callbacks; `user` is the native_function. */
 void *native_create(keel_call *c);
 void native_destroy(void *self);
 keel_status native_score(void *self, keel_call *c, size_t n, float *out);

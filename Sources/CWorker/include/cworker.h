@@ -16,7 +16,7 @@
  *   describe  text path
  *   setup     u64 mode (KW_PLUGIN, KW_NATIVE), text path, text component, u64 kind, text instance, u64 seed,
  *             u64 n, n x { text name, u64 KW_PARAM_*, f64 number, text string, u64 m, m x f64, text json }, context;
- *             KW_NATIVE: then what native.c reads
+ *             KW_NATIVE: `path` is the library, then text symbol, text signature (native.h)
  *   load      u64 version, text state, context
  *   save      u64 limit (a longer state is not sent, only its length), context
  *   call      context, then a batch
