@@ -98,6 +98,7 @@ no_todo() { ! grep -rnE '\b(TODO|FIXME|XXX)\b' Sources SDK Plugins Tests samples
 check build compile
 tests tests "$swift" test -c release --skip-build --scratch-path $build -Xswiftc -enable-testing
 check exports .ci/exports.sh $build/release
+check installed .ci/installed.sh $build/release
 check samples samples
 check config-page config_page
 check format-swift .ci/format.sh swift
