@@ -45,9 +45,13 @@ struct PluginCommand: ParsableCommand {
 
         func run() throws {
             let components = try plugins.catalog.components(plugin)
-            print(
-                components.map { json ? PluginReport.infoJSON($0).text() : PluginReport.info($0) }
-                    .joined(separator: json ? "\n" : "\n\n"))
+            let isOnly = components.count == 1 && !plugin.contains("#")
+            let texts = components.map {
+                json
+                    ? PluginReport.infoJSON($0, isOnly: isOnly).text()
+                    : PluginReport.info($0, isOnly: isOnly)
+            }
+            print(texts.joined(separator: json ? "\n" : "\n\n"))
         }
     }
 

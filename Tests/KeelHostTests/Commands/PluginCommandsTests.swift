@@ -38,8 +38,25 @@ struct PluginCommandsTests {
         #expect(info.contains("scale  number  1.0  0 ... 10  times this"))
         #expect(
             info.hasSuffix(
-                "\"rewards\": [{\"plugin\":\"\(path)\", \"name\":\"bytes\", \"weight\":1.0, \"params\":{\"scale\":1.0}}]"
-            ))
+                """
+                config
+                  "rewards": [
+                    {
+                      "plugin": "\(path)",
+                      "name": "bytes",
+                      "weight": 1.0,
+                      "params": {
+                        "scale": 1.0
+                      }
+                    }
+                  ]
+                """))
+        let several = PluginReport.info(component, isOnly: false)
+        #expect(several.contains("\"plugin\": \"\(path)#bytes\","))
+        #expect(
+            PluginReport.infoJSON(component)["config"]?.text()
+                == "{\"rewards\":[{\"plugin\":\"\(path)\", \"name\":\"bytes\", "
+                + "\"weight\":1.0, \"params\":{\"scale\":1.0}}]}")
     }
 
     @Test func aFailedBuildLeavesNothing() throws {
