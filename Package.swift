@@ -81,7 +81,8 @@ let package = Package(
         .target(
             name: "CKernels",
             cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-fno-trapping-math"])] + strictC),
-        host("KeelCore", ["CJSON", .product(name: "Logging", package: "swift-log")]),
+        .target(name: "CSystem", cSettings: strictC),
+        host("KeelCore", ["CJSON", "CSystem", .product(name: "Logging", package: "swift-log")]),
         host("KeelTensor", ["KeelCore", "CKernels", "CDNNL"]),
         host(
             "KeelModel",
@@ -93,7 +94,7 @@ let package = Package(
         host("KeelData", ["KeelCore", "KeelText"]),
         // What the host and keel-worker say to each other.
         .target(name: "CWorker", cSettings: strictC),
-        host("KeelBridge", ["KeelCore", "KeelTensor", "CKeel", "CWorker"]),
+        host("KeelBridge", ["KeelCore", "KeelTensor", "CSystem", "CKeel", "CWorker"]),
         host(
             "KeelHost",
             [

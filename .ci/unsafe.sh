@@ -8,6 +8,7 @@ Sources/KeelTensor/Storage.swift
 Sources/KeelTensor/Backend/
 Sources/KeelBridge/
 Sources/KeelCore/AtomicWrite.swift
+Sources/KeelCore/BackgroundThread.swift
 Sources/KeelCore/Clock.swift
 Sources/KeelCore/Files.swift
 Sources/KeelCore/JSON.swift

@@ -43,6 +43,21 @@ struct CallFailure: Error {
 final class Call: @unchecked Sendable {
     enum Stage: String {
         case create, save, load, prepare, feedback, ask, score, loss, sample, order
+
+        fileprivate var text: StaticString {
+            switch self {
+            case .create: "create"
+            case .save: "save"
+            case .load: "load"
+            case .prepare: "prepare"
+            case .feedback: "feedback"
+            case .ask: "ask"
+            case .score: "score"
+            case .loss: "loss"
+            case .sample: "sample"
+            case .order: "order"
+            }
+        }
     }
 
     /// The memory behind `keel_call *`: the host's table must come first.
@@ -77,7 +92,10 @@ final class Call: @unchecked Sendable {
     private var phaseName: UnsafePointer<CChar>?
     /// Which rows count; filled when first asked for.
     var live: LiveRows?
+    /// Where watchers see the callback; -1 once it has returned.
+    private var place: Int32 = -1
 
+    /// A call that is made now: the callback counts as entered until `finish`.
     init(_ instance: Instance, _ stage: Stage, batch: ColumnBatch, context: CallContext) {
         self.instance = instance
         self.stage = stage
@@ -85,9 +103,20 @@ final class Call: @unchecked Sendable {
         self.context = context
         record = .allocate(capacity: 1)
         record.initialize(to: Record(host: HostTable.pointer, call: Unmanaged.passUnretained(self)))
+        let isOfStep = stage != .create && stage != .order
+        place = ActiveCalls.enter(
+            instance.shown, stage.text, step: isOfStep ? context.step : nil)
+    }
+
+    private func leave() {
+        guard place >= 0 else { return }
+        let left = place
+        place = -1
+        ActiveCalls.leave(left)
     }
 
     deinit {
+        leave()
         record.deallocate()
     }
 
@@ -136,6 +165,7 @@ final class Call: @unchecked Sendable {
     ///
     /// - Throws: `KeelError` when the plugin returned a failure or one was recorded.
     func finish(_ status: keel_status = 0) throws {
+        leave()
         if let failure = failure.withLock({ $0 }) { throw error(failure) }
         guard status != 0 else { return }
         let words = CallStatus(rawValue: status)?.words ?? "unknown"

@@ -19,6 +19,8 @@ package final class Instance: @unchecked Sendable {
     private(set) var chosenReduction: (Reduction, Double)?
     private var memory: UnsafeMutableRawPointer?
     private var needsDestroy = false
+    /// What watchers call it.
+    let shown: ActiveCalls.Names
     private let logBudget = Mutex<(window: Double, lines: Int)>((0, 0))
 
     /// Lines that one component may log in ten seconds.
@@ -37,6 +39,8 @@ package final class Instance: @unchecked Sendable {
         self.name = name ?? component.name
         self.seed = seed
         self.parameters = ParameterStore(component: loaded.component, values: parameters)
+        shown = ActiveCalls.Names(
+            component: Instance.title(component, self.name), path: component.path)
         raw = loaded.raw
         rawPhases = loaded.phases
         guard let create = raw.create else { return }
@@ -52,7 +56,10 @@ package final class Instance: @unchecked Sendable {
 
     deinit {
         // What `create` made is destroyed, also when it refused after making it.
-        if needsDestroy { raw.destroy?(memory) }
+        guard needsDestroy, let destroy = raw.destroy else { return }
+        let place = ActiveCalls.enter(shown, "destroy", step: nil)
+        destroy(memory)
+        ActiveCalls.leave(place)
     }
 
     /// What `create` returned.
@@ -61,7 +68,9 @@ package final class Instance: @unchecked Sendable {
     var user: UnsafeRawPointer? { raw.user }
 
     /// `reward "polite" (length)`, for messages.
-    package var title: String {
+    package var title: String { Instance.title(component, name) }
+
+    private static func title(_ component: Component, _ name: String) -> String {
         name == component.name
             ? component.title : "\(component.kind.words) \"\(name)\" (\(component.name))"
     }

@@ -1,3 +1,4 @@
+import CSystem
 import Glibc
 
 /// Files and folders that are whole or absent: temporary name, fsync, rename, fsync of the folder.
@@ -38,20 +39,28 @@ package enum AtomicWrite {
             try Files.makeDirectory(temporary)
             try fill(temporary)
             try syncTree(temporary)
-            if Files.exists(path) {
-                guard rename(path, old) == 0 else {
-                    throw Files.error("cannot move the old folder away", path)
+            // After an exchange the older folder has the temporary name.
+            if !exchange(temporary, path) {
+                if Files.exists(path) {
+                    guard rename(path, old) == 0 else {
+                        throw Files.error("cannot move the old folder away", path)
+                    }
                 }
-            }
-            guard rename(temporary, path) == 0 else {
-                throw Files.error("cannot rename into place", path)
+                guard rename(temporary, path) == 0 else {
+                    throw Files.error("cannot rename into place", path)
+                }
             }
         } catch {
             try? Files.remove(temporary)
             throw error
         }
         try syncDirectory(Files.parent(path))
-        try? Files.remove(old)
+        for left in [temporary, old] where Files.exists(left) { try? Files.remove(left) }
+    }
+
+    /// Swaps two folders in one step, so that there is no moment without one; false where the file system cannot.
+    private static func exchange(_ one: String, _ other: String) -> Bool {
+        cs_exchange(one, other) == 0
     }
 
     /// Whether a name was made by an unfinished write (a crash may leave one).

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import KeelBridge
 import KeelCore
 
 /// The command line.
@@ -38,6 +39,7 @@ struct Keel: ParsableCommand {
         ])
 
     static func main() {
+        ActiveCalls.nameFaults()
         do {
             try checkSubcommand()
             var command = try parseAsRoot()
@@ -79,11 +81,13 @@ struct Keel: ParsableCommand {
     /// Prints errors for people, or one JSON object a line, and ends with their exit code.
     private static func fail(_ errors: [KeelError]) -> Never {
         fflush(nil)
-        for error in errors {
-            Log.stderr((wantsJSON ? error.json.text() : error.description) + "\n")
-        }
+        for error in errors { report(error) }
         let codes = Set(errors.map(\.code))
         Glibc.exit((codes.count == 1 ? errors[0].code : KeelCore.ExitCode.config).rawValue)
+    }
+
+    static func report(_ error: KeelError) {
+        Log.stderr((wantsJSON ? error.json.text() : error.description) + "\n")
     }
 
     /// `--error-format json`, seen also where the rest of the line does not parse.

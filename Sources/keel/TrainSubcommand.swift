@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import KeelCore
 import KeelHost
 
@@ -37,6 +38,10 @@ struct TrainSubcommand: KeelCommand {
         options.resume = resume == "never" ? .never : resume == "auto" ? .auto : .checkpoint(resume)
         options.overwrite = overwrite
         options.allowPluginChange = allowPluginChange
+        options.end = { error in
+            Keel.report(error)
+            _exit(error.code.rawValue)
+        }
         Signals.install()
         try TrainCommand.run(options, progress: global.progress).finish()
     }

@@ -99,6 +99,30 @@ import Testing
         try AtomicWrite.directory(folder + "/c") { try AtomicWrite.file($0 + "/y", "three") }
         try AtomicWrite.directory(folder + "/c") { try AtomicWrite.file($0 + "/z", "four") }
         #expect(try Files.list(folder + "/c") == ["z"])
+        #expect(try Files.list(folder) == ["a", "c"])
+    }
+
+    /// Whoever looks while a folder is replaced finds the older or the newer one.
+    @Test func aReplacedFolderIsNeverAbsent() throws {
+        let folder = NSTemporaryDirectory() + "keel-files-\(UUID().uuidString)"
+        defer { try? Files.remove(folder) }
+        try AtomicWrite.directory(folder + "/c") { try AtomicWrite.file($0 + "/y", "0") }
+        let isDone = Atomic(false)
+        let absent = Atomic(0)
+        let watcher = Thread {
+            while !isDone.load(ordering: .relaxed) {
+                if !Files.exists(folder + "/c/y") { absent.add(1, ordering: .relaxed) }
+            }
+            isDone.store(false, ordering: .releasing)
+        }
+        watcher.start()
+        for i in 1...200 {
+            try AtomicWrite.directory(folder + "/c") { try AtomicWrite.file($0 + "/y", "\(i)") }
+        }
+        isDone.store(true, ordering: .relaxed)
+        while isDone.load(ordering: .acquiring) { usleep(1000) }
+        #expect(absent.load(ordering: .relaxed) == 0)
+        #expect(try Files.list(folder) == ["c"])
     }
 
     @Test func pathsAreJoinedAndCut() {

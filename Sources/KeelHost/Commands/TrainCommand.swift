@@ -1,3 +1,4 @@
+import Glibc
 import KeelBridge
 import KeelCore
 
@@ -20,6 +21,11 @@ package enum TrainCommand {
         /// Discards the run that stands in the output folder.
         package var overwrite = false
         package var allowPluginChange = false
+        /// Ends the process from another thread than the run's, which is stuck in a plugin.
+        package var end: @Sendable (KeelError) -> Void = { error in
+            Log.stderr("\(error)\n")
+            _exit(error.code.rawValue)
+        }
 
         package init(configPath: String) { self.configPath = configPath }
     }
@@ -39,6 +45,10 @@ package enum TrainCommand {
             try Manifest.checkPlugins(checkpoint, plugins, allowChange: options.allowPluginChange)
             Log.notice("going on from \(checkpoint.folder)")
         }
+        let watchdog = Watchdog(
+            limit: config.train.watchdogSeconds > 0 ? config.train.watchdogSeconds : nil,
+            end: options.end)
+        watchdog.start()
         let setup = try RunSetup(
             config: config, plugins: plugins, catalog: catalog, weights: checkpoint?.folder)
         if let checkpoint { Manifest.compare(checkpoint, setup) }
@@ -60,6 +70,7 @@ package enum TrainCommand {
             Files.join(config.outputDir, "samples.jsonl"), keepUpTo: checkpoint?.step)
         let run = try Run(
             setup: setup, checkpoint: checkpoint, log: log, sampleLog: samples, progress: progress)
+        watchdog.whenStuck { run.saved(after: $0) }
         return try run.train()
     }
 

@@ -239,6 +239,12 @@ package struct TrainConfig: ConfigSection {
 
     @Key("num_iterations", .from(1), "Passes over each rollout.") package var numIterations = 1
 
+    @Key(
+        "watchdog_s", .from(0),
+        "Seconds that a callback in the host's process may take (objective, token sampler, isolate none) before "
+            + "the run stops with a checkpoint; 0 waits for ever.")
+    package var watchdogSeconds = 300.0
+
     @Key("threads", .from(1), "CPU threads; null takes all cores. Results do not depend on it.")
     package var threads: Int? = nil
 

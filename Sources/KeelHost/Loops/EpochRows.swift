@@ -38,9 +38,9 @@ final class EpochRows {
     }
 
     /// The sampler's state for a run that goes on with `nextStep`, which asks for its epoch's order again.
-    func snapshot(nextStep: Int) throws -> JSON? {
-        if let current, current.epoch == order.epoch(of: nextStep) { return current.before?.json }
-        return try sampler.save()?.json
+    func snapshot(nextStep: Int) throws -> Instance.State? {
+        if let current, current.epoch == order.epoch(of: nextStep) { return current.before }
+        return try sampler.save()
     }
 
     func restore(_ state: JSON?) throws {

@@ -104,8 +104,9 @@ final class OfflineLoop: TrainingLoop {
         }
     }
 
-    func snapshot(nextStep: Int) throws -> JSON {
-        try order.snapshot(nextStep: nextStep).map { ["order": $0] } ?? [:]
+    func snapshot(nextStep: Int) throws -> LoopSnapshot {
+        let state = try order.snapshot(nextStep: nextStep)
+        return LoopSnapshot { state.map { ["order": $0.json] } ?? [:] }
     }
 
     func restore(_ state: JSON) throws {

@@ -129,23 +129,30 @@ final class OnlineLoop: TrainingLoop {
         }
     }
 
-    func snapshot(nextStep: Int) throws -> JSON {
-        var state = JSONObject()
+    func snapshot(nextStep: Int) throws -> LoopSnapshot {
         // The order is asked for with the next rollout; inside one that is the rollout after it.
         let isInside = rollout?.number == nextStep / stepsPerRollout
         let nextRollout = nextStep / stepsPerRollout + (isInside ? 1 : 0)
-        if let saved = try order.snapshot(nextStep: nextRollout) { state["order"] = saved }
-        let rewards = try maker.rewards.runners.map { try $0.save()?.json ?? .null }
-        if rewards.contains(where: { !$0.isNull }) { state["rewards"] = .array(rewards) }
-        if let recomputesLogprobs { state["recomputes_logprobs"] = .bool(recomputesLogprobs) }
-        if let rollout, isInside {
-            state["rollout"] = [
-                "number": JSON(rollout.number), "rows": .array(rollout.rows.map(\.json)),
-                "columns": rollout.columns.columnsJSON,
-                "samples": .array(lastSamples.map { .object($0) }),
-            ]
+        let order = try order.snapshot(nextStep: nextRollout)
+        let rewards = try maker.rewards.runners.map { try $0.save() }
+        let (rollout, samples) = (isInside ? rollout : nil, lastSamples)
+        let recomputes = recomputesLogprobs
+        return LoopSnapshot {
+            var state = JSONObject()
+            if let order { state["order"] = order.json }
+            if rewards.contains(where: { $0 != nil }) {
+                state["rewards"] = .array(rewards.map { $0?.json ?? .null })
+            }
+            if let recomputes { state["recomputes_logprobs"] = .bool(recomputes) }
+            if let rollout {
+                state["rollout"] = [
+                    "number": JSON(rollout.number), "rows": .array(rollout.rows.map(\.json)),
+                    "columns": rollout.columns.columnsJSON,
+                    "samples": .array(samples.map { .object($0) }),
+                ]
+            }
+            return .object(state)
         }
-        return .object(state)
     }
 
     func restore(_ state: JSON) throws {

@@ -5,7 +5,10 @@ import KeelText
 import OrderedCollections
 
 /// A training run: steps, log lines, evaluations, checkpoints, and an end that can be resumed from.
-package final class Run {
+///
+/// It belongs to the thread that trains. The watchdog's thread may call `saved` while that one is held inside a
+/// plugin's callback: nothing of the run changes then.
+package final class Run: @unchecked Sendable {
     private let setup: RunSetup
     private let config: RunConfig
     private let store: CheckpointStore
@@ -18,8 +21,12 @@ package final class Run {
     private var lossSum = 0.0
     private let started = Clock.now()
     private var startStep = 0
-    /// The step of the newest checkpoint that this process wrote or began with.
-    private var savedStep: Int?
+    /// The checkpoint was written between a step and its evaluation.
+    private var startsWithEvaluation = false
+    /// The end of the last whole step; nil while it is being taken.
+    private var boundary: Boundary?
+    /// The newest checkpoint that this process wrote or began with.
+    private var saved: (step: Int, isEvaluationDue: Bool)?
 
     /// Opens the output folder; nothing but a new or resumed run may be in it.
     init(
@@ -40,38 +47,70 @@ package final class Run {
     /// Steps to the end, or until a signal or a failure ends it early.
     ///
     /// - Returns: `ok`, or `stopped` after a signal (a checkpoint was written).
-    /// - Throws: `KeelError`; where a checkpoint could be written its code is `stopped`.
+    /// - Throws: `KeelError`; where there is a checkpoint to go on from its code is `stopped`.
     func train() throws -> ExitCode {
         startStep = step
         progress.begin(total: setup.totalSteps, done: step)
-        while step < setup.totalSteps {
-            if let signal = Signals.stopRequest { return try stopEarly(signal) }
-            let rate = setup.schedule.rate(at: step)
-            do {
-                let result = try setup.loop.step(step, learningRate: rate)
-                step += 1
-                try record(result, rate)
-                try evaluateIfDue()
-            } catch {
-                throw saved(after: error)
+        do {
+            try begin()
+            while step < setup.totalSteps {
+                if let signal = Signals.stopRequest { return try stopEarly(signal) }
+                try makeStep()
+                if Signals.takeSaveRequest()
+                    || (config.train.saveSteps > 0 && step % config.train.saveSteps == 0),
+                    step < setup.totalSteps
+                {
+                    try save()
+                }
             }
-            if Signals.takeSaveRequest()
-                || (config.train.saveSteps > 0 && step % config.train.saveSteps == 0),
-                step < setup.totalSteps
-            {
-                try save()
-            }
+        } catch {
+            throw saved(after: error)
         }
         try finish()
         return .ok
     }
 
-    private func record(_ result: StepResult, _ rate: Double) throws {
+    /// Takes the first boundary, and makes up for an evaluation that the run before ended in.
+    private func begin() throws {
+        boundary = try atBoundary()
+        boundary?.isEvaluationDue = startsWithEvaluation
+        if startsWithEvaluation {
+            try evaluate()
+            boundary = try atBoundary()
+        }
+    }
+
+    private func makeStep() throws {
+        let rate = setup.schedule.rate(at: step)
+        let result = try setup.loop.step(step, learningRate: rate)
+        step += 1
         tokens += result.tokens
         lossSum += result.loss
         window.add("loss", result.loss)
         for (name, value) in result.metrics { window.add(name, value) }
         progress.step(step)
+        // What follows may fail as well: an evaluation runs plugins.
+        boundary = try atBoundary()
+        boundary?.isEvaluationDue = isEvaluationDue
+        try record(result, rate)
+        boundary?.window = window
+        if isEvaluationDue {
+            try evaluate()
+            boundary = try atBoundary()
+        }
+    }
+
+    /// What a run needs to go on from here.
+    private func atBoundary() throws -> Boundary {
+        // Until it is there, nothing is: not even the one before fits the weights any more.
+        boundary = nil
+        return Boundary(
+            step: step, optimizerSteps: setup.optimizer.stepCount, tokens: tokens,
+            lossSum: lossSum, window: window, loop: try setup.loop.snapshot(nextStep: step),
+            objective: try setup.objective.save())
+    }
+
+    private func record(_ result: StepResult, _ rate: Double) throws {
         guard step % config.train.loggingSteps == 0 || step == setup.totalSteps else { return }
         var means = window.drain()
         var values: OrderedDictionary<String, Double> = [
@@ -87,13 +126,20 @@ package final class Run {
         }
     }
 
-    private func evaluateIfDue() throws {
+    private var isEvaluationDue: Bool {
         let isDue = config.train.evalSteps.map { step % $0 == 0 } ?? false
-        guard config.data.valid != nil, isDue || step == setup.totalSteps else { return }
+        return config.data.valid != nil && (isDue || step == setup.totalSteps)
+    }
+
+    private func evaluate() throws {
         let begin = Clock.now()
         var values: OrderedDictionary<String, Double> = [:]
         for (name, value) in try setup.loop.evaluate(step: step) { values["eval_" + name] = value }
         values["eval_runtime"] = Clock.now() - begin
+        // An evaluation that is made up for may have been logged before the run was killed.
+        if let last = log.history.last, last["eval_runtime"] != nil, last["step"]?.int == step {
+            return
+        }
         try log.log(step: step, epoch: setup.loop.epoch(after: step), values: values)
         progress.log(step: step, values.map { ($0.key, $0.value) })
         if !setup.isOnline {
@@ -110,23 +156,31 @@ package final class Run {
     }
 
     /// The error that a failed step ends the run with, after a checkpoint of the last good step.
-    private func saved(after error: any Error) -> any Error {
+    func saved(after error: any Error) -> KeelError {
         progress.end()
         var failure =
             error as? KeelError
             ?? KeelError("train", "\(error)", at: "step \(step + 1)", code: .failed)
+        // A full disk stays what the run ended of, whatever was saved before.
+        let isFull = failure.code == .io || failure.code == .cannotCreate
         do {
-            try save()
-            failure.code = .stopped
-            let note =
-                "the checkpoint of step \(step) is in \(store.path(step: step)); go on with --resume auto"
-            failure.fix = failure.fix.map { "\($0)\n       \(note)" } ?? note
+            if !isFull { try save() }
         } catch {
             Log.warning("no checkpoint could be written: \(error)")
+        }
+        if let saved {
+            if !isFull { failure.code = .stopped }
+            let note = advice(saved.step)
+            failure.fix = failure.fix.map { "\($0)\n       \(note)" } ?? note
+        } else if failure.code == .stopped {
             // Without a checkpoint there is nothing to go on from.
-            if failure.code == .stopped { failure.code = .failed }
+            failure.code = .failed
         }
         return failure
+    }
+
+    private func advice(_ step: Int) -> String {
+        "the checkpoint of step \(step) is in \(store.path(step: step)); go on with --resume auto"
     }
 
     private func finish() throws {
@@ -153,36 +207,52 @@ package final class Run {
 
     // MARK: - Checkpoints
 
+    /// Writes the checkpoint of the last boundary, unless it is there.
+    ///
+    /// - Throws: `KeelError` (io), or (failed) when weights and plugins are not at one boundary.
     private func save() throws {
-        guard savedStep != step else { return }
+        guard let boundary, boundary.optimizerSteps == setup.optimizer.stepCount else {
+            throw KeelError(
+                "checkpoint", "the step was half done, there is nothing to go on from",
+                at: "step \(step)", code: .failed)
+        }
+        guard saved?.step != boundary.step || saved?.isEvaluationDue != boundary.isEvaluationDue
+        else { return }
         try log.sync()
         try sampleLog.sync()
         setup.loop.flushCaches()
-        var state: JSONObject = [
-            "step": JSON(step), "total_steps": JSON(setup.totalSteps), "num_tokens": JSON(tokens),
-            "loss_sum": .double(lossSum), "window": window.json,
-            "loop": try setup.loop.snapshot(nextStep: step),
-            "plugins": Manifest.list(setup.plugins), "data": Manifest.data(setup),
-            "config": setup.config.json,
-        ]
-        if let saved = try setup.objective.save() { state["objective"] = saved.json }
-        try store.save(step: step, state: state) { folder in
+        var state = boundary.state
+        for (key, value) in runState { state.append(key, value) }
+        try store.save(step: boundary.step, state: state) { folder in
             try setup.model.save(to: folder)
             try setup.optimizer.save(to: Files.join(folder, "optimizer.safetensors"))
             try writeTrainerState(folder)
         }
-        savedStep = step
-        try store.prune(keeping: config.train.saveTotalLimit, upTo: step)
-        progress.note("checkpoint-\(step) written")
+        saved = (boundary.step, boundary.isEvaluationDue)
+        ActiveCalls.advise(advice(boundary.step))
+        try store.prune(keeping: config.train.saveTotalLimit, upTo: boundary.step)
+        progress.note("checkpoint-\(boundary.step) written")
+    }
+
+    /// The part of `keel_state.json` that is the same in every checkpoint of the run.
+    private var runState: JSONObject {
+        [
+            "total_steps": JSON(setup.totalSteps), "plugins": Manifest.list(setup.plugins),
+            "data": Manifest.data(setup), "config": config.json,
+        ]
     }
 
     private func restore(_ checkpoint: Checkpoint) throws {
         let state = checkpoint.state
         step = checkpoint.step
-        if checkpoint.folder == store.path(step: step) { savedStep = step }
         tokens = state["num_tokens"]?.int ?? 0
         lossSum = state["loss_sum"]?.double ?? 0
         window = StepMetrics(json: state["window"])
+        startsWithEvaluation = state["evaluation_due"]?.bool ?? false
+        if checkpoint.folder == store.path(step: step) {
+            saved = (step, startsWithEvaluation)
+            ActiveCalls.advise(advice(step))
+        }
         try setup.optimizer.load(from: Files.join(checkpoint.folder, "optimizer.safetensors"))
         if let saved = Instance.State(json: state["objective"]) { try setup.objective.load(saved) }
         try setup.loop.restore(state["loop"] ?? [:])

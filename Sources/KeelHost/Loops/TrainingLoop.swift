@@ -16,8 +16,9 @@ protocol TrainingLoop: AnyObject {
     func evaluate(step: Int) throws -> OrderedDictionary<String, Double>
     /// A few completions of the model as it is, for `samples.jsonl`.
     func samples(step: Int) throws -> [JSONObject]
-    /// What a run that goes on with `nextStep` needs beside model, optimizer and step number.
-    func snapshot(nextStep: Int) throws -> JSON
+    /// What a run that goes on with `nextStep` needs beside model, optimizer and step number; asked for before
+    /// every step.
+    func snapshot(nextStep: Int) throws -> LoopSnapshot
     func restore(_ state: JSON) throws
     /// Writes caches that outlive the run.
     func flushCaches()

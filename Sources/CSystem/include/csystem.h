@@ -1,0 +1,43 @@
+/* What the operating system offers and Swift cannot say: system calls without a Swift name, and code that runs inside
+ * a signal handler. */
+#ifndef CSYSTEM_H
+#define CSYSTEM_H
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Swaps two paths in one step; -1 with errno where the file system cannot. */
+int cs_exchange(const char *one, const char *other);
+
+/* ---- which component is in which callback, as other threads and a dying process see it */
+
+/* A callback under way. */
+typedef struct cs_call {
+    uint64_t entry; /* one number per callback entered: the same number is the same callback */
+    const char *component; /* objective "dpo" */
+    const char *path;      /* its file */
+    const char *callback;  /* loss */
+    int64_t step;          /* -1: of no step */
+} cs_call;
+
+/* Callbacks that can be noted at once; more are not seen. */
+enum { CS_PLACES = 64 };
+
+/* Notes that the calling thread enters a callback; the texts must live as long as the process. Gives the place to leave,
+ * -1 when all are taken. */
+int cs_enter(const char *component, const char *path, const char *callback, int64_t step);
+
+/* Notes that the callback has returned. Sequentially consistent: whoever sees it still entered is seen by the code after. */
+void cs_leave(int place);
+
+/* What is at a place; false when nothing is. */
+bool cs_look(int place, cs_call *call);
+
+/* From now on a signal that ends the process by a fault (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT) first names the
+ * component at work on stderr. The process then dies of the signal as it would have. Call once, on the thread whose stack
+ * may overflow. */
+void cs_name_faults(void);
+
+/* What a dying process advises, such as the checkpoint to go on from; copied, at most 1023 bytes. One thread at a time. */
+void cs_set_advice(const char *text);
+
+#endif
