@@ -53,24 +53,38 @@ import Testing
         #expect(codeLines(text) <= lines)
     }
 
-    /// Fenced blocks with a file name behind the language: "```c brief.c".
-    private func blocks(_ page: String) throws -> [(name: String, text: String)] {
-        var blocks: [(name: String, text: String)] = []
-        var open: (name: String, lines: [Substring])?
+    /// A fenced block of a page: "```c brief.c" has a language and a name.
+    private struct Fence {
+        var language: String
+        var name: String
+        var text: String
+    }
+
+    private func fences(_ page: String) throws -> [Fence] {
+        var fences: [Fence] = []
+        var open: Fence?
         let text = try Files.readText(ExamplesTests.file(page))
         for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
             if line.hasPrefix("```") {
-                if let (name, lines) = open {
-                    if !name.isEmpty { blocks.append((name, lines.joined(separator: "\n") + "\n")) }
+                if let done = open {
+                    fences.append(done)
                     open = nil
                 } else {
-                    open = (line.split(separator: " ").dropFirst().first.map(String.init) ?? "", [])
+                    let words = line.dropFirst(3).split(separator: " ").map(String.init)
+                    open = Fence(
+                        language: words.first ?? "", name: words.dropFirst().first ?? "", text: "")
                 }
             } else {
-                open?.lines.append(line)
+                open?.text += line + "\n"
             }
         }
-        return blocks
+        return fences
+    }
+
+    /// The named blocks of source files.
+    private func blocks(_ page: String) throws -> [(name: String, text: String)] {
+        try fences(page).filter { $0.name.hasSuffix(".c") || $0.name.hasSuffix(".swift") }
+            .map { ($0.name, $0.text) }
     }
 
     @Test(arguments: ["README.md", "docs/plugins.md"])
@@ -87,6 +101,53 @@ import Testing
             try folder.write(name, text)
             try expectAnswers(name, String(name.prefix { $0 != "." }).lowercased())
         }
+    }
+
+    /// The page on plugins, followed from top to bottom: its files are written, its commands run, its outputs compared.
+    @Test func thePageOnPluginsHolds() throws {
+        let work = try TrainingFolder()
+        let folder = work.folder.path
+        try Files.makeDirectory(work.path("page"))
+        for (name, target) in [("model", work.path("base")), ("SDK", ExamplesTests.file("SDK"))] {
+            try FileManager.default.createSymbolicLink(
+                atPath: work.path("page/\(name)"), withDestinationPath: target)
+        }
+        let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+        var commands = 0
+        var output = ""
+        let all = try fences("docs/plugins.md")
+        for block in all where !block.name.isEmpty && block.name != "output" {
+            try work.folder.write("page/\(block.name)", block.text)
+        }
+        for block in all {
+            if block.name == "output" { #expect(output == block.text) }
+            guard block.language == "sh" else { continue }
+            commands += 1
+            let process = try keelProcess(
+                ["-ec", block.text], in: work.path("page"),
+                environment: [
+                    "PATH": "\(Files.parent(Files.executable)):\(path)",
+                    "XDG_CACHE_HOME": ExamplesTests.cache,
+                ], executable: "/bin/sh", streams: ".run")
+            try process.run()
+            process.waitUntilExit()
+            output = try work.folder.read("page/.run.out")
+            let errors = try work.folder.read("page/.run.err").replacing(folder, with: "$DIR")
+            #expect(process.terminationStatus == 0, "\(block.text)\(output)\(errors)")
+            #expect(!errors.contains("warning:"), "\(block.text)\(errors)")
+        }
+        #expect(commands >= 8)
+    }
+
+    /// The table of what ships is what is found.
+    @Test func thePageListsWhatShips() throws {
+        let list = try keel(["plugin", "list", "--json"], in: folder.path)
+        let plugins = try #require(try JSON.parse(list.output)["plugins"]?.array)
+        let page = try Files.readText(ExamplesTests.file("docs/plugins.md"))
+        let table = try #require(page.components(separatedBy: "## What ships").last)
+        let names = table.split(separator: "`").enumerated().filter { $0.offset % 2 == 1 }
+            .map { String($0.element) }.filter { !$0.contains(" ") }
+        #expect(Set(names) == Set(plugins.compactMap { $0["name"]?.string }))
     }
 
     /// The two C examples of the page that the header was written from, as it printed them.
