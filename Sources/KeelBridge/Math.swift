@@ -96,6 +96,7 @@ package enum Math {
         first, _ in first
     }
     .merging(samplerFunctions) { first, _ in first }
+    .merging(rewardFunctions) { first, _ in first }
 
     /// The names, sorted.
     package static var names: [String] { table.keys.sorted() }

@@ -314,6 +314,55 @@ static inline void keel_math_group_advantages(double *rewards, double *advantage
     }
 }
 
+/* ---------------------------------------------------------------- many rewards, one number */
+
+/* Whether the safety score decides (Touvron et al. 2023, section 3.4): the prompt is tagged, or safety < threshold. */
+static inline int keel_math_uses_safety(double safety, int is_tagged, double threshold) {
+    return is_tagged || safety < threshold;
+}
+
+/* log(p / (1 - p)) of a probability held within [1e-6, 1 - 1e-6]. */
+static inline double keel_math_logit(double p) {
+    p = keel_math_clamp(p, 1e-6, 1 - 1e-6);
+    return log(p / (1 - p));
+}
+
+/* DAPO's soft overlong punishment (Yu et al. 2025, equation 13), times factor: 0 up to max_length - cache tokens, then
+ * linear to -1 at max_length, -1 beyond. cache 0: 0 up to max_length, -1 beyond. */
+static inline double keel_math_overlong(double length, double max_length, double cache,
+                                        double factor) {
+    double over = length - (max_length - cache);
+    if (over <= 0)
+        return 0;
+    return -factor * (over < cache ? over / cache : 1);
+}
+
+/* The score of a response that was cut at the length limit: coef * score for coef >= 0, coef itself below 0. */
+static inline double keel_math_stop_properly(double score, int is_truncated, double coef) {
+    return !is_truncated ? score : coef < 0 ? coef : coef * score;
+}
+
+/* (1 - different n-grams / all n-grams) * max_penalty over ids; 0 when there are fewer than `size` ids. */
+static inline double keel_math_repetition(const int32_t *ids, size_t n, size_t size,
+                                          double max_penalty) {
+    if (size == 0 || n < size)
+        return 0;
+    size_t all = n - size + 1, different = 0;
+    for (size_t i = 0; i < all; i++) {
+        size_t j = 0;
+        while (j < i) {
+            size_t k = 0;
+            while (k < size && ids[j + k] == ids[i + k])
+                k++;
+            if (k == size)
+                break;
+            j++;
+        }
+        different += j == i;
+    }
+    return (1 - (double)different / (double)all) * max_penalty;
+}
+
 /* ---------------------------------------------------------------- log-probabilities */
 
 /* log sum e^x over n cells, without overflow; -inf when all are -inf. */

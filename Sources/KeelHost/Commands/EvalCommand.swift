@@ -37,7 +37,9 @@ package enum EvalCommand {
             threads: options.threads ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
         let dataset = try Dataset.load(
             path: options.data, wanted: .prompt, columns: config.data.renames)
-        let rewards = try RewardSet(config, choices, catalog: catalog, seed: options.seed)
+        let rewards = try RewardSet(
+            config, choices, catalog: catalog, seed: options.seed,
+            models: .init(device: device, policy: options.model))
 
         func completions(_ folder: String) throws -> (Model, [Sample], RewardSet.Scored) {
             let tokenizer = try Tokenizer.load(directory: folder)
@@ -60,7 +62,8 @@ package enum EvalCommand {
             let samples = try sampling.generate(
                 Array(prompts), samplesPerPrompt: 1, stream: 0, place: "evaluate")
             let scored = try rewards.score(
-                samples, group: samples.indices.map { Int32($0) }, context: CallContext())
+                samples, group: samples.indices.map { Int32($0) }, purpose: .evaluation,
+                context: CallContext())
             return (model, samples, scored)
         }
 

@@ -43,7 +43,6 @@ package enum ConfigAliases {
         "phases": "the objectives of this version have one phase",
         "data.ptx": "no objective of this version mixes in pre-training rows",
         "data.type": "the fields of the rows say what they are",
-        "rewards.normalize": "this version weighs and clips rewards, it does not normalise them",
     ]
 
     /// A plugin's parameters under the names that the plugin knows.

@@ -97,5 +97,41 @@ extension RunConfig {
                     fix: "give one of them another \"name\"")
             }
         }
+        checkCombination(reader)
+    }
+
+    /// The keys of `combine` that belong to the rule, and values that fit each other.
+    private func checkCombination(_ reader: ConfigReader) {
+        let isGated = combine.rule == .gated
+        let names = rewards.map(\.shownName)
+        if isGated, rewards.count < 2, !rewards.isEmpty {
+            reader.report(
+                "combine.rule is \"gated\", but there is one reward", at: "combine.rule",
+                fix: "add the rewards that the gate lets through, or use \"sum\"")
+        }
+        if isGated, let gate = combine.gate, !names.contains(gate) {
+            let near = nearest(gate, among: names).map { "did you mean \"\($0)\"?" }
+            reader.report(
+                "combine.gate is \"\(gate)\", which is no reward of this config", at: "combine.gate",
+                fix: near ?? "name one of \(names.joined(separator: ", "))")
+        }
+        for (isSet, key) in [(combine.gate != nil, "gate"), (combine.tag != nil, "tag")]
+        where isSet && !isGated {
+            reader.report(
+                "combine.\(key) is set, but combine.rule is not \"gated\"", at: "combine.\(key)",
+                fix: "add \"rule\": \"gated\", or remove it")
+        }
+        if let tag = combine.tag, !tag.hasPrefix("/") {
+            reader.report(
+                "combine.tag is \"\(tag)\", which is no JSON pointer", at: "combine.tag",
+                fix: "write \"/\(tag)\"")
+        }
+        let transform = combine.transform ?? (isGated ? .logitWhiten : TransformChoice.none)
+        if transform != .none, let i = rewards.firstIndex(where: { $0.normalize == .normalize }) {
+            reader.report(
+                "rewards[\(i)] is normalised, but the logit of combine.transform takes probabilities",
+                at: "rewards.\(i).normalize",
+                fix: "remove it, or set combine.transform to \"none\"")
+        }
     }
 }

@@ -127,10 +127,50 @@ private struct PluginSearch {
 
     func findRewards(_ config: RunConfig, _ reader: ConfigReader) -> [RunPlugins.Choice] {
         config.rewards.enumerated().compactMap { i, reward in
-            if let plugin = reward.plugin {
-                return find(plugin, .reward, reward.params, "rewards.\(i)", reader)
+            let section = "rewards.\(i)"
+            let found =
+                reward.plugin.map { find($0, .reward, reward.params, section, reader) }
+                ?? reward.native?.choice(params: reward.params, at: section, reader)
+            if let found { checkModels(found.component, reward, section, reader) }
+            return found
+        }
+    }
+
+    /// A plugin that reads a model's scores, or asks a judge, has one; no other does.
+    private func checkModels(
+        _ component: Component, _ reward: RewardConfig, _ section: String, _ reader: ConfigReader
+    ) {
+        let wantsScores = component.needs.contains("model_scores")
+        let takesScores = wantsScores || component.needs.contains("model_scores?")
+        let asks = component.hasCallback("ask")
+        if wantsScores, reward.model == nil {
+            reader.report(
+                "reward \"\(component.name)\" reads the scores of a reward model, but the entry names none",
+                at: "\(section).plugin", fix: "add \"model\": {\"path\": \"FOLDER\"}")
+        }
+        if asks, reward.judge == nil {
+            reader.report(
+                "reward \"\(component.name)\" asks a judge, but the entry names none",
+                at: "\(section).plugin", fix: "add \"judge\": {\"path\": \"FOLDER\"}")
+        }
+        if !takesScores, reward.model != nil {
+            reader.report(
+                "reward \"\(component.name)\" does not read the scores of a model",
+                at: "\(section).model", fix: "remove it, or use the reward \"model\"")
+        }
+        if !asks, reward.judge != nil {
+            reader.report(
+                "reward \"\(component.name)\" does not ask a judge", at: "\(section).judge",
+                fix: "remove it, or use the reward \"judge\"")
+        }
+        for (path, key) in [(reward.model?.path, "model"), (reward.judge?.path, "judge")] {
+            // A folder that does not exist has been told of by the reader.
+            guard let path, !path.isEmpty, Files.isDirectory(path) else { continue }
+            reader.collect {
+                try RewardModels.check(
+                    path, isJudge: key == "judge",
+                    place: reader.places.place(of: "\(section).\(key).path"))
             }
-            return reward.native?.choice(params: reward.params, at: "rewards.\(i)", reader)
         }
     }
 

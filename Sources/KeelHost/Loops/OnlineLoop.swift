@@ -56,7 +56,8 @@ final class OnlineLoop: TrainingLoop {
         if rollout?.number != number {
             let chosen = try order.rows(of: number).map { prompts[$0] }
             var made = try maker.make(
-                chosen, stream: UInt64(number), place: "rollout", context: context)
+                chosen, stream: UInt64(number), place: "rollout", purpose: .training,
+                context: context)
             try settleLogprobs(&made.rollout)
             var columns = made.rollout.columns()
             columns.rowJSON = chosen.flatMap {
@@ -108,7 +109,8 @@ final class OnlineLoop: TrainingLoop {
             samplesPerPrompt: 1)
         // The same draws at every evaluation: the curve shows the model, not the dice.
         let context = update.context(step: step, epoch: epoch(after: step))
-        let made = try once.make(valid, stream: 0, place: "evaluate", context: context)
+        let made = try once.make(
+            valid, stream: 0, place: "evaluate", purpose: .evaluation, context: context)
         var metrics = made.rollout.metrics
         for name in ["reward_std", "frac_reward_zero_std"] { metrics[name] = nil }
         metrics = metrics.filter { !$0.key.hasPrefix("reward_calls/") }
@@ -134,15 +136,13 @@ final class OnlineLoop: TrainingLoop {
         let isInside = rollout?.number == nextStep / stepsPerRollout
         let nextRollout = nextStep / stepsPerRollout + (isInside ? 1 : 0)
         let order = try order.snapshot(nextStep: nextRollout)
-        let rewards = try maker.rewards.runners.map { try $0.save() }
+        let rewards = try maker.rewards.snapshot()
         let (rollout, samples) = (isInside ? rollout : nil, lastSamples)
         let recomputes = recomputesLogprobs
         return LoopSnapshot {
             var state = JSONObject()
             if let order { state["order"] = order.json }
-            if rewards.contains(where: { $0 != nil }) {
-                state["rewards"] = .array(rewards.map { $0?.json ?? .null })
-            }
+            rewards.write(into: &state)
             if let recomputes { state["recomputes_logprobs"] = .bool(recomputes) }
             if let rollout {
                 state["rollout"] = [
@@ -157,9 +157,7 @@ final class OnlineLoop: TrainingLoop {
 
     func restore(_ state: JSON) throws {
         try order.restore(state["order"])
-        for (runner, saved) in zip(maker.rewards.runners, state["rewards"]?.array ?? []) {
-            if let saved = Instance.State(json: saved) { try runner.load(saved) }
-        }
+        try maker.rewards.restore(state)
         recomputesLogprobs = state["recomputes_logprobs"]?.bool
         guard let stored = state["rollout"], let number = stored["number"]?.int else { return }
         let rows = try (stored["rows"]?.array ?? []).map { try TokenizedRow(json: $0) }

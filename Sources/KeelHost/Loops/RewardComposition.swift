@@ -2,23 +2,35 @@ import Glibc
 import KeelBridge
 import KeelCore
 
-/// Many reward components, one number per completion.
+/// Many reward components, one number per completion (online-objectives 13).
 ///
-///     reward_i = sum_k weight_k * clip_k(score_k,i)      over the components that apply to row i
+///     used_k     = clip_k(normalise_k(score_k))                 normalise: (score - mean) / std, or score / std, running
+///     sum:   R   = sum_k weight_k * used_k                      over the components that apply to the row
+///     gated: R   = weight_g * used_g                            if the row is tagged or used_g < threshold
+///                = sum over the others, as above                else (Llama-2's rule: safety g, else helpfulness)
+///     reward     = shape(transform(R))                          transform: none, logit, whiten(logit(R)) over the batch
 ///
 /// NaN means "not applicable" and leaves its term out; a row that no component answers is treated as
-/// `missing` says (online-objectives 13; TRL's NaN-aware weighted sum).
+/// `missing` says. A row whose scoring failed under the policy `drop_row` is NaN whatever else answers.
+/// Evaluation measures the model, not the batch: there scores are not normalised and R not transformed.
 package struct RewardComposition {
+    package enum Normalization: String, Sendable { case none, scale, normalize }
+
     package struct Part: Sendable {
         package var name: String
         package var weight: Double
-        /// Scores are clipped to this range before they are weighted.
+        /// (Normalised) scores are clipped to this range before they are weighted.
         package var clip: ClosedRange<Double>?
+        package var normalization: Normalization
 
-        package init(name: String, weight: Double, clip: ClosedRange<Double>?) {
+        package init(
+            name: String, weight: Double, clip: ClosedRange<Double>? = nil,
+            normalization: Normalization = .none
+        ) {
             self.name = name
             self.weight = weight
             self.clip = clip
+            self.normalization = normalization
         }
     }
 
@@ -29,62 +41,222 @@ package struct RewardComposition {
         case constant(Double)
     }
 
+    package enum Transform: String, Sendable {
+        case none
+        case logit
+        case logitWhiten = "logit_whiten"
+    }
+
+    /// The component that takes over where its score is low.
+    package struct Gate: Sendable {
+        /// Which of the parts.
+        package var part: Int
+        package var threshold: Double
+
+        package init(part: Int, threshold: Double) {
+            self.part = part
+            self.threshold = threshold
+        }
+    }
+
+    /// Changes by length, after everything else.
+    package struct Shaping: Sendable {
+        /// DAPO's soft overlong punishment: `factor` times -1 at `maxLength` tokens, from `cache` before it on.
+        package var overlong: (maxLength: Double, cache: Double, factor: Double)?
+        /// Of completions cut at the length limit: a factor, or below 0 the reward itself.
+        package var stopProperly: Double?
+
+        package init() {}
+    }
+
+    /// What the composition knows of a row besides its scores.
+    package struct Row: Sendable {
+        /// The row says that the gate decides.
+        package var isTagged = false
+        package var length = 0
+        package var isFinished = true
+        /// Its scoring failed, and the policy is to go on without it.
+        package var isDropped = false
+
+        package init() {}
+    }
+
+    package enum Purpose: Sendable { case training, evaluation }
+
     package var parts: [Part]
     package var missing: Missing
+    /// nil: the weighted sum of all.
+    package var gate: Gate?
+    package var transform = Transform.none
+    package var shaping = Shaping()
+    /// Of the raw scores seen in training, per part.
+    package private(set) var moments: [RunningMoments]
 
-    package init(parts: [Part], missing: Missing) {
+    package init(parts: [Part], missing: Missing, gate: Gate? = nil) {
         self.parts = parts
         self.missing = missing
+        self.gate = gate
+        moments = parts.map { _ in RunningMoments() }
     }
 
     package struct Result {
         /// The combined reward of each row; NaN where the row is dropped.
-        package var rewards: [Double]
+        package var rewards: [Double] = []
+        /// `[part][row]`: normalised and clipped; NaN where it does not apply.
+        package var used: [[Double]]
+        /// `[part][row]`: what each part adds to the sum; 0 for those that the gate shuts out.
+        package var weighted: [[Double]]
         /// Rows that no component answered.
-        package var unanswered: [Int]
+        package var unanswered: [Int] = []
+        /// Rows for which the gate decided.
+        package var gated: [Int] = []
     }
 
     /// - Parameters:
     ///   - scores: one list per component, each with a value per row.
+    ///   - rows: what is known of them; nil = nothing.
+    ///   - purpose: training takes the scores into the running moments first.
     ///   - place: what errors call a row.
-    /// - Throws: `KeelError` (stopped) for an infinite score, or an unanswered row under `missing: stop`.
-    package func combine(
-        _ scores: [[Double]], place: (Int) -> String = { "row \($0) of the batch" }
+    /// - Throws: `KeelError` (stopped) for an infinite score, an unanswered row under `missing: stop`, and a
+    ///   logit of what is no probability.
+    package mutating func combine(
+        _ scores: [[Double]], rows given: [Row]? = nil, purpose: Purpose = .training,
+        place: (Int) -> String = { "row \($0) of the batch" }
     ) throws -> Result {
         precondition(
             scores.count == parts.count, "\(scores.count) score lists for \(parts.count) rewards")
-        let rows = scores.first?.count ?? 0
-        var result = Result(rewards: [], unanswered: [])
-        for row in 0..<rows {
-            var sum = 0.0
-            var answered = false
-            for (part, values) in zip(parts, scores) where !values[row].isNaN {
-                guard values[row].isFinite else {
-                    throw KeelError(
-                        "reward", "reward \"\(part.name)\" gave \(values[row])",
-                        at: place(row),
-                        fix: "return a finite number, or NaN for \"does not apply\"", code: .stopped
-                    )
-                }
-                let score =
-                    part.clip.map { min(max(values[row], $0.lowerBound), $0.upperBound) }
-                    ?? values[row]
-                sum += part.weight * score
-                answered = true
-            }
-            if !answered { result.unanswered.append(row) }
-            switch (answered, missing) {
-            case (true, _): result.rewards.append(sum)
-            case (false, .constant(let value)): result.rewards.append(value)
-            case (false, .dropRow): result.rewards.append(.nan)
-            case (false, .stop):
-                throw KeelError(
-                    "reward", "no reward applies to this row", at: place(row),
-                    fix:
-                        "let one of the rewards answer it, or set combine.missing to \"drop_row\" or \"constant\"",
-                    code: .stopped)
-            }
+        let count = scores.first?.count ?? 0
+        let rows = given ?? [Row](repeating: Row(), count: count)
+        precondition(rows.count == count, "\(rows.count) rows for \(count) scores")
+        try refuseInfinities(scores, place)
+        if purpose == .training { observe(scores, rows) }
+        var result = Result(
+            used: parts.indices.map { k in scores[k].map { used($0, k, purpose) } },
+            weighted: scores.map { $0.map { _ in .nan } })
+        for (i, row) in rows.enumerated() {
+            result.rewards.append(try combined(i, row, &result, place))
+        }
+        if purpose == .training { try transform(&result, place) }
+        let unanswered = Set(result.unanswered)
+        for (i, row) in rows.enumerated() where !unanswered.contains(i) {
+            result.rewards[i] = shaped(result.rewards[i], row)
         }
         return result
+    }
+
+    private func refuseInfinities(_ scores: [[Double]], _ place: (Int) -> String) throws {
+        for (part, values) in zip(parts, scores) {
+            guard let row = values.firstIndex(where: \.isInfinite) else { continue }
+            throw KeelError(
+                "reward", "reward \"\(part.name)\" gave \(values[row])", at: place(row),
+                fix: "return a finite number, or NaN for \"does not apply\"", code: .stopped)
+        }
+    }
+
+    private mutating func observe(_ scores: [[Double]], _ rows: [Row]) {
+        for (k, part) in parts.enumerated() where part.normalization != .none {
+            moments[k].add(
+                zip(scores[k], rows).filter { !$0.0.isNaN && !$0.1.isDropped }.map(\.0))
+        }
+    }
+
+    private func used(_ score: Double, _ k: Int, _ purpose: Purpose) -> Double {
+        var value = score
+        if purpose == .training, parts[k].normalization != .none {
+            if parts[k].normalization == .normalize { value -= moments[k].mean }
+            value /= moments[k].std
+        }
+        // NaN compares as false with everything, and so stays.
+        if let clip = parts[k].clip {
+            if value < clip.lowerBound { value = clip.lowerBound }
+            if value > clip.upperBound { value = clip.upperBound }
+        }
+        return value
+    }
+
+    /// R of one row; fills the row's cells of `weighted`, `gated` and `unanswered`.
+    private func combined(
+        _ i: Int, _ row: Row, _ result: inout Result, _ place: (Int) -> String
+    ) throws -> Double {
+        if row.isDropped { return .nan }
+        var terms = parts.indices.filter { !result.used[$0][i].isNaN }
+        if let gate, terms.contains(gate.part) {
+            let isTheGate = RewardMath.usesGate(
+                result.used[gate.part][i], isTagged: row.isTagged, threshold: gate.threshold)
+            // With nobody else to answer, the gate's score is all there is.
+            if isTheGate || terms == [gate.part] {
+                result.gated.append(i)
+                for k in terms where k != gate.part { result.weighted[k][i] = 0 }
+                terms = [gate.part]
+            } else {
+                result.weighted[gate.part][i] = 0
+                terms.removeAll { $0 == gate.part }
+            }
+        }
+        var sum = 0.0
+        for k in terms {
+            result.weighted[k][i] = parts[k].weight * result.used[k][i]
+            sum += result.weighted[k][i]
+        }
+        if !terms.isEmpty { return sum }
+        result.unanswered.append(i)
+        switch missing {
+        case .constant(let value): return value
+        case .dropRow: return .nan
+        case .stop:
+            throw KeelError(
+                "reward", "no reward applies to this row", at: place(i),
+                fix:
+                    "let one of the rewards answer it, or set combine.missing to \"drop_row\" or \"constant\"",
+                code: .stopped)
+        }
+    }
+
+    private func transform(_ result: inout Result, _ place: (Int) -> String) throws {
+        guard transform != .none else { return }
+        let unanswered = Set(result.unanswered)
+        var logits = result.rewards.map { _ in Double.nan }
+        for (i, reward) in result.rewards.enumerated()
+        where !unanswered.contains(i) && !reward.isNaN {
+            guard reward >= 0, reward <= 1 else {
+                throw KeelError(
+                    "reward",
+                    "the combined reward is \(reward), which is no probability to take the logit of",
+                    at: place(i),
+                    fix:
+                        "give rewards from 0 to 1 (\"sigmoid\": true of the reward \"model\"), or set "
+                        + "combine.transform to \"none\"", code: .stopped)
+            }
+            logits[i] = RewardMath.logit(reward)
+        }
+        let values = transform == .logitWhiten ? RewardMath.whiten(logits) : logits
+        for (i, value) in values.enumerated() where !value.isNaN { result.rewards[i] = value }
+    }
+
+    private func shaped(_ reward: Double, _ row: Row) -> Double {
+        var reward = reward
+        if let overlong = shaping.overlong {
+            reward += RewardMath.overlong(
+                Double(row.length), maxLength: overlong.maxLength, cache: overlong.cache,
+                factor: overlong.factor)
+        }
+        if let coef = shaping.stopProperly, !reward.isNaN {
+            reward = RewardMath.stopProperly(reward, isTruncated: !row.isFinished, coef)
+        }
+        return reward
+    }
+
+    // MARK: - Checkpoints
+
+    /// The running moments; nil when nothing is normalised.
+    package var state: JSON? {
+        parts.contains { $0.normalization != .none } ? .array(moments.map(\.json)) : nil
+    }
+
+    /// Takes the running moments of a checkpoint back.
+    package mutating func restore(_ state: JSON?) {
+        let saved = (state?.array ?? []).map { RunningMoments(json: $0) }
+        guard saved.count == parts.count else { return }
+        for (k, found) in saved.enumerated() { if let found { moments[k] = found } }
     }
 }

@@ -1,36 +1,51 @@
 import KeelBridge
 import KeelCore
+import KeelTensor
 import OrderedCollections
 
 /// The rewards of a run: their runners, and how their scores become one number.
-struct RewardSet {
+final class RewardSet {
     let runners: [any RewardRunner]
-    let composition: RewardComposition
+    private(set) var composition: RewardComposition
+    /// What an entry's model adds to the rows, where it names one.
+    private let sources: [(any RewardSource)?]
+    /// Where a data row says that the gate decides.
+    private let tag: String?
 
     var names: [String] { composition.parts.map(\.name) }
 
-    /// Makes the instances that a config's rewards ask for.
+    /// What the models of the entries need to know of the run.
+    struct Models {
+        var device: Device
+        /// The folder of the policy: reward models with its tokenizer take its ids; nil = there is only text.
+        var policy: String?
+    }
+
+    /// Makes the instances that a config's rewards ask for, and loads the models they name.
     ///
-    /// - Throws: `KeelError` when a plugin refuses its parameters.
+    /// - Throws: `KeelError` when a plugin refuses its parameters, or a model cannot be loaded.
     init(
-        _ config: RunConfig, _ rewards: [RunPlugins.Choice], catalog: PluginCatalog, seed: UInt64
+        _ config: RunConfig, _ rewards: [RunPlugins.Choice], catalog: PluginCatalog, seed: UInt64,
+        models: Models
     ) throws {
-        let parts = config.rewards.map { reward in
-            RewardComposition.Part(
-                name: reward.shownName, weight: reward.weight,
-                clip: reward.clip.flatMap { $0.count == 2 ? $0[0]...$0[1] : nil })
-        }
-        let missing: RewardComposition.Missing =
-            switch config.combine.missing {
-            case .stop: .stop
-            case .dropRow: .dropRow
-            case .constant: .constant(config.combine.constant)
-            }
-        composition = RewardComposition(parts: parts, missing: missing)
+        composition = RewardComposition(config)
+        tag = config.combine.rule == .gated ? config.combine.tag : nil
         runners = try zip(config.rewards, rewards).map { reward, choice in
             try InProcessReward(
                 choice.component, catalog: catalog, parameters: choice.parameters,
                 name: reward.shownName, seed: seed)
+        }
+        let folders = RewardModels(device: models.device)
+        let tokenizer = try models.policy.map { try RewardModels.tokenizerHash($0) }
+        sources = try config.rewards.enumerated().map { i, reward -> (any RewardSource)? in
+            let place = { (key: String) in config.places.place(of: "rewards.\(i).\(key)") }
+            if let model = reward.model {
+                return try RewardModelSource(
+                    model, folders, policyTokenizer: tokenizer, place: place("model.path"))
+            }
+            return try reward.judge.map {
+                try JudgeSource($0, folders, seed: seed, place: place("judge.path"))
+            }
         }
     }
 
@@ -40,6 +55,11 @@ struct RewardSet {
         var scores: [[Double]]
         /// Combined; NaN where the row is dropped.
         var rewards: [Double]
+        /// `[reward][row]`: normalised and clipped; then times its weight, as the sum takes it.
+        var used: [[Double]]
+        var weighted: [[Double]]
+        /// The share of the rows in which the gate decided; nil without a gate.
+        var gatedShare: Double?
         var milliseconds: [[Double]]
         /// What the plugins reported themselves, prefixed by their names.
         var reported: MetricSums
@@ -48,7 +68,10 @@ struct RewardSet {
     /// Scores samples with every runner and combines.
     ///
     /// - Throws: `KeelError` (stopped) as `RewardComposition.combine` does, or a plugin's own error.
-    func score(_ samples: [Sample], group: [Int32], context: CallContext) throws -> Scored {
+    func score(
+        _ samples: [Sample], group: [Int32], purpose: RewardComposition.Purpose,
+        context: CallContext
+    ) throws -> Scored {
         let rows = samples.indices.map { i in
             RewardRow(
                 id: UInt64(samples[i].prompt.row), prompt: Array(samples[i].promptText.utf8),
@@ -57,19 +80,107 @@ struct RewardSet {
                 group: group[i],
                 isFinished: samples[i].isFinished)
         }
-        return try score(rows, context: context)
+        return try score(rows, purpose: purpose, context: context)
     }
 
-    func score(_ rows: [RewardRow], context: CallContext) throws -> Scored {
-        for runner in runners { try runner.submit(rows, context: context) }
-        let answers = try runners.map { try $0.collect() }
+    func score(
+        _ rows: [RewardRow], purpose: RewardComposition.Purpose, context: CallContext
+    ) throws -> Scored {
         var reported = MetricSums()
+        // Those that need no model first: their workers go on while the models compute.
+        for (runner, source) in zip(runners, sources) where source == nil {
+            try runner.submit(rows, context: context)
+        }
+        for (runner, source) in zip(runners, sources) {
+            guard let source else { continue }
+            var own = rows
+            reported.merge(try source.fill(&own, for: runner, context: context))
+            try runner.submit(own, context: context)
+        }
+        let answers = try runners.map { try $0.collect() }
         for runner in runners { reported.merge(runner.takeMetrics()) }
         let scores = answers.map { $0.map { Double($0.value) } }
-        let combined = try composition.combine(scores) { "row \(rows[$0].id)" }
+        let combined = try composition.combine(
+            scores, rows: rows.indices.map { describe(rows[$0], $0, answers) }, purpose: purpose
+        ) { "row \(rows[$0].id)" }
         return Scored(
-            names: names, scores: scores, rewards: combined.rewards,
+            names: names, scores: scores, rewards: combined.rewards, used: combined.used,
+            weighted: combined.weighted,
+            gatedShare: composition.gate.map { _ in
+                Double(combined.gated.count) / Double(max(1, rows.count))
+            },
             milliseconds: answers.map { $0.map(\.milliseconds) }, reported: reported)
+    }
+
+    private func describe(
+        _ row: RewardRow, _ number: Int, _ answers: [[RewardScore]]
+    ) -> RewardComposition.Row {
+        var known = RewardComposition.Row()
+        known.length = row.tokens.count
+        known.isFinished = row.isFinished
+        known.isDropped = answers.contains { $0[number].isFailed && $0[number].value.isNaN }
+        if let tag, let value = row.row.value(at: tag) {
+            known.isTagged = value.bool ?? value.number.map { $0 != 0 } ?? !value.isNull
+        }
+        return known
+    }
+
+    // MARK: - Checkpoints
+
+    /// What a checkpoint holds of the rewards: the states of the plugins and the running moments of their scores.
+    struct Snapshot {
+        var plugins: [Instance.State?]
+        var moments: JSON?
+
+        func write(into state: inout JSONObject) {
+            if plugins.contains(where: { $0 != nil }) {
+                state["rewards"] = .array(plugins.map { $0?.json ?? .null })
+            }
+            if let moments { state["reward_moments"] = moments }
+        }
+    }
+
+    func snapshot() throws -> Snapshot {
+        Snapshot(plugins: try runners.map { try $0.save() }, moments: composition.state)
+    }
+
+    /// Takes back what `snapshot` wrote.
+    func restore(_ state: JSON) throws {
+        for (runner, saved) in zip(runners, state["rewards"]?.array ?? []) {
+            if let saved = Instance.State(json: saved) { try runner.load(saved) }
+        }
+        composition.restore(state["reward_moments"])
+    }
+}
+
+extension RewardComposition {
+    /// What the sections `rewards` and `combine` say.
+    init(_ config: RunConfig) {
+        let combine = config.combine
+        let parts = config.rewards.map { reward in
+            Part(
+                name: reward.shownName, weight: reward.weight,
+                clip: reward.clip.flatMap { $0.count == 2 ? $0[0]...$0[1] : nil },
+                normalization: Normalization(rawValue: reward.normalize.rawValue) ?? .none)
+        }
+        let missing: Missing =
+            switch combine.missing {
+            case .stop: .stop
+            case .dropRow: .dropRow
+            case .constant: .constant(combine.constant)
+            }
+        self.init(parts: parts, missing: missing)
+        if combine.rule == .gated {
+            let part = parts.firstIndex { $0.name == combine.gate } ?? 0
+            gate = Gate(part: part, threshold: combine.threshold)
+        }
+        let choice = combine.transform ?? (combine.rule == .gated ? .logitWhiten : .none)
+        transform = Transform(rawValue: choice.rawValue) ?? .none
+        if let overlong = combine.overlong {
+            let longest = overlong.maxLength ?? config.data.maxCompletionLength ?? 512
+            shaping.overlong = (Double(longest), Double(overlong.cache), overlong.factor)
+        }
+        shaping.stopProperly = combine.stopProperly
     }
 }
 
@@ -84,6 +195,13 @@ extension RewardSet.Scored {
             metrics["rewards/\(name)/mean"] = Statistics.mean(there)
             metrics["rewards/\(name)/std"] = Statistics.deviation(there)
         }
+        for (name, values) in zip(names, used) {
+            metrics["rewards/\(name)/used_mean"] = Statistics.mean(values.filter { !$0.isNaN })
+        }
+        for (name, values) in zip(names, weighted) {
+            metrics["rewards/\(name)/weighted_mean"] = Statistics.mean(values.filter { !$0.isNaN })
+        }
+        if let gatedShare { metrics["rewards/gated_frac"] = gatedShare }
         metrics["reward"] = Statistics.mean(rewards.filter { !$0.isNaN })
         var groups: OrderedDictionary<Int32, [Double]> = [:]
         for (number, value) in zip(group, rewards) where !value.isNaN {

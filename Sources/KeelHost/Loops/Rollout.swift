@@ -43,12 +43,14 @@ struct RolloutMaker {
 
     /// A rollout, and its samples with their scores for `samples.jsonl`.
     func make(
-        _ prompts: [Prompt], stream: UInt64, place: String, context: CallContext
+        _ prompts: [Prompt], stream: UInt64, place: String,
+        purpose: RewardComposition.Purpose, context: CallContext
     ) throws -> (rollout: Rollout, samples: [JSONObject]) {
         let samples = try sampling.generate(
             prompts, samplesPerPrompt: samplesPerPrompt, stream: stream, place: place)
         let group = samples.indices.map { Int32($0 / samplesPerPrompt) }
-        let scored = try rewards.score(samples, group: group, context: context)
+        let scored = try rewards.score(
+            samples, group: group, purpose: purpose, context: context)
         let rows = samples.map {
             TokenizedRow(index: $0.prompt.row, prompt: $0.prompt.tokens, completions: [$0.tokens])
         }
@@ -67,6 +69,12 @@ struct RolloutMaker {
             for (name, values) in zip(rewards.names, scored.scores) {
                 line.append(name, .double(values[i]))
             }
+            let cells = { (columns: [[Double]]) in
+                JSON.object(
+                    JSONObject(pairs: zip(rewards.names, columns).map { ($0, .double($1[i])) }))
+            }
+            line.append("used", cells(scored.used))
+            line.append("weighted", cells(scored.weighted))
             line.append("reward", .double(scored.rewards[i]))
             return line
         }

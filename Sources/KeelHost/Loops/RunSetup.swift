@@ -123,7 +123,9 @@ final class RunSetup {
         if isOnline {
             let maker = RolloutMaker(
                 sampling: sampling,
-                rewards: try RewardSet(config, plugins.rewards, catalog: catalog, seed: seed),
+                rewards: try RewardSet(
+                    config, plugins.rewards, catalog: catalog, seed: seed,
+                    models: .init(device: device, policy: config.model.path)),
                 reference: reference,
                 samplesPerPrompt: config.train.numGenerations)
             let prompts = { (rows: Dataset, tokens: TokenizedDataset) in

@@ -152,7 +152,30 @@ extension String {
         ("\"critic\": {}", "critic is not available"),
         (
             "\"rewards\": [{\"plugin\": \"a\", \"normalize\": true}]",
-            "rewards[0].normalize is not available"
+            "rewards[0].normalize is true; it takes \"none\" or \"scale\" or \"normalize\""
+        ),
+        (
+            "\"rewards\": [{\"plugin\": \"a\"}], \"combine\": {\"rule\": \"gated\"}",
+            "combine.rule is \"gated\", but there is one reward"
+        ),
+        (
+            "\"rewards\": [{\"plugin\": \"a\"}, {\"plugin\": \"bee\"}], "
+                + "\"combine\": {\"rule\": \"gated\", \"gate\": \"be\"}",
+            "combine.gate is \"be\", which is no reward of this config"
+        ),
+        ("\"combine\": {\"gate\": \"a\"}", "combine.gate is set, but combine.rule is not \"gated\""),
+        (
+            "\"rewards\": [{\"plugin\": \"a\"}, {\"plugin\": \"b\"}], "
+                + "\"combine\": {\"rule\": \"gated\", \"tag\": \"safe\"}",
+            "combine.tag is \"safe\", which is no JSON pointer"
+        ),
+        (
+            "\"rewards\": [{\"plugin\": \"a\"}, {\"plugin\": \"b\", \"normalize\": \"normalize\"}], "
+                + "\"combine\": {\"rule\": \"gated\"}",
+            "rewards[1] is normalised, but the logit of combine.transform takes probabilities"
+        ),
+        (
+            "\"rewards\": [{\"plugin\": \"a\", \"model\": {}}]", "rewards[0].model.path is missing"
         ),
         ("\"reference\": \"base\"", "it takes \"initial\", \"none\""),
         ("\"reference\": {\"cache\": \"auto\"}", "reference.path is missing"),
