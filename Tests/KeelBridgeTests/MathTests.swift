@@ -55,7 +55,8 @@ struct MathTests {
         #expect(try cells(out["combined"], "combined") == [0.5, 0.1, 0.9])
         let l = 2.1972245773362196
         expectClose(
-            try cells(out["logit"], "logit"), [0, -l, l], Tolerance(relative: 1e-14, absolute: 1e-15))
+            try cells(out["logit"], "logit"), [0, -l, l],
+            Tolerance(relative: 1e-14, absolute: 1e-15))
         let one = 1.5.squareRoot()  // l / sqrt(2 l^2 / 3)
         expectClose(
             try cells(out["reward"], "reward"), [-0.5, -one - 1, one - 1.5],

@@ -112,7 +112,8 @@ extension RunConfig {
         if isGated, let gate = combine.gate, !names.contains(gate) {
             let near = nearest(gate, among: names).map { "did you mean \"\($0)\"?" }
             reader.report(
-                "combine.gate is \"\(gate)\", which is no reward of this config", at: "combine.gate",
+                "combine.gate is \"\(gate)\", which is no reward of this config",
+                at: "combine.gate",
                 fix: near ?? "name one of \(names.joined(separator: ", "))")
         }
         for (isSet, key) in [(combine.gate != nil, "gate"), (combine.tag != nil, "tag")]

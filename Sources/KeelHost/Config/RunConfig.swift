@@ -175,7 +175,8 @@ package struct CombineConfig: ConfigSection {
 
     @Key(
         "stop_properly", .within(-1e6, 1),
-        "Of a completion cut at the length limit: factor of its reward, or below 0 the reward itself.")
+        "Of a completion cut at the length limit: factor of its reward, or below 0 the reward itself."
+    )
     package var stopProperly: Double? = nil
 
     @Key("missing", "What to do with a row that no reward answers.") package var missing =
@@ -208,12 +209,16 @@ package struct OverlongConfig: ConfigSection {
 }
 
 package struct RewardModelConfig: ConfigSection {
-    @Key("path", required: .folder, "A reward model's folder (*ForSequenceClassification, one label).")
+    @Key(
+        "path", required: .folder,
+        "A reward model's folder (*ForSequenceClassification, one label).")
     package var path: String
 
     @Key("dtype", "Type of its activations.") package var dtype = DTypeChoice.f32
 
-    @Key("max_length", .from(1), "Tokens of prompt and response it sees, the last ones; null: its context.")
+    @Key(
+        "max_length", .from(1),
+        "Tokens of prompt and response it sees, the last ones; null: its context.")
     package var maxLength: Int? = nil
 
     package init() {}

@@ -88,7 +88,9 @@ protocol RewardSource {
     /// Fills `modelScore` or `reply`.
     ///
     /// - Returns: metrics, prefixed by the reward's name.
-    func fill(_ rows: inout [RewardRow], for runner: any RewardRunner, context: CallContext) throws
+    func fill(
+        _ rows: inout [RewardRow], for runner: any RewardRunner, context: CallContext
+    ) throws
         -> MetricSums
 }
 
@@ -102,7 +104,9 @@ struct RewardModelSource: RewardSource {
     let sharesTokenizer: Bool
     let maxLength: Int
 
-    init(_ config: RewardModelConfig, _ models: RewardModels, policyTokenizer: String?, place: String)
+    init(
+        _ config: RewardModelConfig, _ models: RewardModels, policyTokenizer: String?, place: String
+    )
         throws
     {
         loaded = try models.load(config.path, config.dtype, place: place)
@@ -111,7 +115,9 @@ struct RewardModelSource: RewardSource {
         maxLength = min(config.maxLength ?? context, context)
     }
 
-    func fill(_ rows: inout [RewardRow], for runner: any RewardRunner, context: CallContext) throws
+    func fill(
+        _ rows: inout [RewardRow], for runner: any RewardRunner, context: CallContext
+    ) throws
         -> MetricSums
     {
         var metrics = MetricSums()
@@ -170,7 +176,9 @@ struct JudgeSource: RewardSource {
         self.seed = seed
     }
 
-    func fill(_ rows: inout [RewardRow], for runner: any RewardRunner, context: CallContext) throws
+    func fill(
+        _ rows: inout [RewardRow], for runner: any RewardRunner, context: CallContext
+    ) throws
         -> MetricSums
     {
         var metrics = MetricSums()

@@ -163,7 +163,10 @@ extension String {
                 + "\"combine\": {\"rule\": \"gated\", \"gate\": \"be\"}",
             "combine.gate is \"be\", which is no reward of this config"
         ),
-        ("\"combine\": {\"gate\": \"a\"}", "combine.gate is set, but combine.rule is not \"gated\""),
+        (
+            "\"combine\": {\"gate\": \"a\"}",
+            "combine.gate is set, but combine.rule is not \"gated\""
+        ),
         (
             "\"rewards\": [{\"plugin\": \"a\"}, {\"plugin\": \"b\"}], "
                 + "\"combine\": {\"rule\": \"gated\", \"tag\": \"safe\"}",

@@ -63,7 +63,10 @@ import Testing
     @Test(
         arguments: [
             (.scale, [[1 / 2.0.squareRoot(), 3 / 2.0.squareRoot()], [8 / 13.0.squareRoot()]]),
-            (.normalize, [[-1 / 2.0.squareRoot(), 1 / 2.0.squareRoot()], [4 / 13.0.squareRoot()]]),
+            (
+                .normalize,
+                [[-1 / 2.0.squareRoot(), 1 / 2.0.squareRoot()], [4 / 13.0.squareRoot()]]
+            ),
             (.none, [[1, 3], [8]]),
         ] as [(RewardComposition.Normalization, [[Double]])])
     func scoresAreNormalisedByAllThatWereSeen(
@@ -71,7 +74,9 @@ import Testing
     ) throws {
         var composition = RewardComposition(
             parts: [.init(name: "a", weight: 1, normalization: how)], missing: .dropRow)
-        expectClose(try composition.combine([[1, 3]]).rewards, want[0], .init(relative: 1e-12, absolute: 1e-12))
+        expectClose(
+            try composition.combine([[1, 3]]).rewards, want[0],
+            .init(relative: 1e-12, absolute: 1e-12))
         // NaN and failed rows are no part of the moments.
         var failed = RewardComposition.Row()
         failed.isDropped = true
@@ -147,11 +152,14 @@ import Testing
         let l = log(0.9 / 0.1)
         let one = l / (2 * l * l / 3 + 1e-8).squareRoot()
         let result = try composition.combine(scores)
-        expectClose(Array(result.rewards.prefix(3)), [-one, 0, one], .init(relative: 1e-12, absolute: 1e-12))
+        expectClose(
+            Array(result.rewards.prefix(3)), [-one, 0, one], .init(relative: 1e-12, absolute: 1e-12)
+        )
         #expect(result.rewards[3].isNaN)
         var plain = gated(.logit)
         expectClose(
-            Array(try plain.combine(scores).rewards.prefix(3)), [-l, 0, l], .init(relative: 1e-12, absolute: 1e-12))
+            Array(try plain.combine(scores).rewards.prefix(3)), [-l, 0, l],
+            .init(relative: 1e-12, absolute: 1e-12))
         #expect(
             try Array(composition.combine(scores, purpose: .evaluation).rewards.prefix(3)) == [
                 0.1, 0.5, 0.9,
@@ -192,6 +200,7 @@ import Testing
         composition.shaping.stopProperly = coef
         var cut = RewardComposition.Row()
         cut.isFinished = false
-        #expect(try composition.combine([[1, 1], [0, 0]], rows: [cut, .init()]).rewards == [want, 2])
+        #expect(
+            try composition.combine([[1, 1], [0, 0]], rows: [cut, .init()]).rewards == [want, 2])
     }
 }
