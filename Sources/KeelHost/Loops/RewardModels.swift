@@ -40,6 +40,21 @@ final class RewardModels {
         }
     }
 
+    /// What an entry's `model` or `judge` adds to its rows; nil where it names none.
+    ///
+    /// - Parameter place: where a key of the entry stands.
+    func source(
+        of reward: RewardConfig, seed: UInt64, policyTokenizer: String?, place: (String) -> String
+    ) throws -> (any RewardSource)? {
+        if let model = reward.model {
+            return try RewardModelSource(
+                model, self, policyTokenizer: policyTokenizer, place: place("model.path"))
+        }
+        return try reward.judge.map {
+            try JudgeSource($0, self, seed: seed, place: place("judge.path"))
+        }
+    }
+
     /// How many folders are loaded.
     var count: Int { loaded.count }
 
@@ -90,8 +105,54 @@ protocol RewardSource {
     /// - Returns: metrics, prefixed by the reward's name.
     func fill(
         _ rows: inout [RewardRow], for runner: any RewardRunner, context: CallContext
-    ) throws
-        -> MetricSums
+    ) throws -> MetricSums
+}
+
+/// A reward whose rows get a model's scores or a judge's replies first, wherever its plugin runs.
+///
+/// The model works when the scores are collected, over all rows at once, on the thread of the tensors.
+final class ModelBackedReward: RewardRunner {
+    let inner: any RewardRunner
+    let source: any RewardSource
+    private var waiting: [RewardRow] = []
+    private var context = CallContext()
+    private var metrics = MetricSums()
+
+    init(_ inner: any RewardRunner, _ source: any RewardSource) {
+        self.inner = inner
+        self.source = source
+    }
+
+    var name: String { inner.name }
+    var component: Component { inner.component }
+    var columns: [String: Column] { inner.columns }
+
+    func ask(_ rows: [RewardRow], context: CallContext) throws -> [[UInt8]?] {
+        try inner.ask(rows, context: context)
+    }
+
+    func submit(_ rows: [RewardRow], context: CallContext) throws {
+        waiting += rows
+        self.context = context
+    }
+
+    func collect() throws -> [RewardScore] {
+        var rows = waiting
+        waiting = []
+        metrics.merge(try source.fill(&rows, for: inner, context: context))
+        try inner.submit(rows, context: context)
+        return try inner.collect()
+    }
+
+    func takeMetrics() -> MetricSums {
+        defer { metrics = MetricSums() }
+        metrics.merge(inner.takeMetrics())
+        return metrics
+    }
+
+    func takeReport() -> RewardReport { inner.takeReport() }
+    func save() throws -> Instance.State? { try inner.save() }
+    func load(_ state: Instance.State) throws { try inner.load(state) }
 }
 
 /// `rewards[].model`: the score of prompt and response, read at their last token.

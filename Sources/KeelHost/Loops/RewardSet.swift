@@ -7,8 +7,6 @@ import OrderedCollections
 final class RewardSet {
     let runners: [any RewardRunner]
     private(set) var composition: RewardComposition
-    /// What an entry's model adds to the rows, where it names one.
-    private let sources: [(any RewardSource)?]
     /// Where a data row says that the gate decides.
     private let tag: String?
 
@@ -30,22 +28,17 @@ final class RewardSet {
     ) throws {
         composition = RewardComposition(config)
         tag = config.combine.rule == .gated ? config.combine.tag : nil
-        runners = try zip(config.rewards, rewards).map { reward, choice in
-            try InProcessReward(
-                choice.component, catalog: catalog, parameters: choice.parameters,
-                name: reward.shownName, seed: seed)
-        }
         let folders = RewardModels(device: models.device)
         let tokenizer = try models.policy.map { try RewardModels.tokenizerHash($0) }
-        sources = try config.rewards.enumerated().map { i, reward -> (any RewardSource)? in
-            let place = { (key: String) in config.places.place(of: "rewards.\(i).\(key)") }
-            if let model = reward.model {
-                return try RewardModelSource(
-                    model, folders, policyTokenizer: tokenizer, place: place("model.path"))
-            }
-            return try reward.judge.map {
-                try JudgeSource($0, folders, seed: seed, place: place("judge.path"))
-            }
+        runners = try zip(config.rewards, rewards).enumerated().map { i, entry in
+            let (reward, choice) = entry
+            let runner = try InProcessReward(
+                choice.component, catalog: catalog, parameters: choice.parameters,
+                name: reward.shownName, seed: seed)
+            return try folders.source(
+                of: reward, seed: seed, policyTokenizer: tokenizer,
+                place: { config.places.place(of: "rewards.\(i).\($0)") }
+            ).map { ModelBackedReward(runner, $0) } ?? runner
         }
     }
 
@@ -86,18 +79,9 @@ final class RewardSet {
     func score(
         _ rows: [RewardRow], purpose: RewardComposition.Purpose, context: CallContext
     ) throws -> Scored {
-        var reported = MetricSums()
-        // Those that need no model first: their workers go on while the models compute.
-        for (runner, source) in zip(runners, sources) where source == nil {
-            try runner.submit(rows, context: context)
-        }
-        for (runner, source) in zip(runners, sources) {
-            guard let source else { continue }
-            var own = rows
-            reported.merge(try source.fill(&own, for: runner, context: context))
-            try runner.submit(own, context: context)
-        }
+        for runner in runners { try runner.submit(rows, context: context) }
         let answers = try runners.map { try $0.collect() }
+        var reported = MetricSums()
         for runner in runners { reported.merge(runner.takeMetrics()) }
         let scores = answers.map { $0.map { Double($0.value) } }
         let combined = try composition.combine(
