@@ -37,35 +37,47 @@ package enum Components {
     package static let normalizers = Registry<any Normalizer>(
         kind: "normalizer",
         readers: [
+            "BertNormalizer": BertNormalizer.init,
+            "Lowercase": Lowercase.init,
             "NFC": { _ in UnicodeForm(.nfc) },
             "NFD": { _ in UnicodeForm(.nfd) },
             "NFKC": { _ in UnicodeForm(.nfkc) },
             "NFKD": { _ in UnicodeForm(.nfkd) },
+            "Precompiled": Precompiled.init,
             "Prepend": Prepend.init,
             "Replace": Replace.init,
             "Sequence": NormalizerSequence.init,
+            "Strip": Strip.init,
+            "StripAccents": StripAccents.init,
         ])
 
     package static let preTokenizers = Registry<any PreTokenizer>(
         kind: "pre-tokenizer",
         readers: [
+            "BertPreTokenizer": BertPreTokenizer.init,
             "ByteLevel": ByteLevel.init,
             "Digits": Digits.init,
             "Metaspace": Metaspace.init,
             "Sequence": PreTokenizerSequence.init,
+            "Punctuation": CharacterSplit.punctuation,
             "Split": Split.init,
+            "WhitespaceSplit": { _ in CharacterSplit.whitespace },
         ])
 
     package static let models = Registry<any TokenModel>(
         kind: "model",
         readers: [
-            "BPE": BPE.init
+            "BPE": BPE.init,
+            "Unigram": Unigram.init,
+            "WordPiece": WordPiece.init,
         ])
 
     package static let postProcessors = Registry<any PostProcessor>(
         kind: "post-processor",
         readers: [
+            "BertProcessing": ClassSeparator.bert,
             "ByteLevel": ByteLevelTrim.init,
+            "RobertaProcessing": ClassSeparator.roberta,
             "Sequence": PostProcessorSequence.init,
             "TemplateProcessing": TemplateProcessing.init,
         ])
@@ -80,5 +92,6 @@ package enum Components {
             "Replace": ReplaceDecoder.init,
             "Sequence": DecoderSequence.init,
             "Strip": StripDecoder.init,
+            "WordPiece": WordPieceDecoder.init,
         ])
 }

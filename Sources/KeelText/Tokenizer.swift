@@ -179,7 +179,13 @@ package final class Tokenizer: Sendable {
             }
         }
         var result = Encoding(ids: tokens.ids, typeIDs: Array(repeating: type, count: tokens.count))
-        if wantsOffsets { result.offsets = offsets(tokens, pieces.text, given) }
+        guard wantsOffsets else { return result }
+        result.offsets = offsets(tokens, pieces.text, given)
+        for (place, range) in tokens.ranges.enumerated() {
+            guard let token = added[tokens.ids[place]], token.stripsLeft || token.stripsRight
+            else { continue }
+            result.found[place] = Array(pieces.text.bytes[range])
+        }
         return result
     }
 

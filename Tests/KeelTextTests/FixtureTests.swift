@@ -10,16 +10,12 @@ struct FixtureTests {
         let here = Files.parent(Files.parent(#filePath))
         let own = Files.join(here, "Fixtures/tokenizers")
         let beside = Files.join(Files.parent(here), "../shared/fixtures/tokenizers")
-        var found = ["smollm_style", "llama2_style", "llama3_style"].map { Files.join(own, $0) }
-        for name in [
-            "gpt2", "smollm_style", "llama2_style", "llama3_style", "mistral_v1", "qwen2_style",
-            "gpt_neox_20b", "gemma_style", "multi_split_style",
-        ]
-        where Files.exists(Files.join(beside, "\(name)/vectors.json")) {
-            found.append(Files.join(beside, name))
-        }
-        return found
+        return [own, beside].flatMap { folder in
+            ((try? Files.list(folder)) ?? []).sorted().map { Files.join(folder, $0) }
+        }.filter { Files.exists(Files.join($0, "vectors.json")) }
     }()
+
+    @Test func thereAreFixturesOfEveryKind() { #expect(FixtureTests.folders.count >= 10) }
 
     @Test(arguments: folders)
     func encodesAndDecodesLikeTheLibrary(_ folder: String) throws {
@@ -74,6 +70,26 @@ struct FixtureTests {
                 try #require(c["a"]?.string), pair: try #require(c["b"]?.string))
             compare("pair case \(i) ids", got.ids, try #require(numbers(c["ids"])))
             compare("pair case \(i) type ids", got.typeIDs, try #require(numbers(c["type_ids"])))
+        }
+        for (i, c) in (vectors["chat_cases"]?.array ?? []).enumerated() {
+            let template = try #require(
+                try ChatTemplate.load(directory: folder, tokenizer: tokenizer))
+            let messages = try #require(c["messages"])
+            let prompt = c["add_generation_prompt"]?.bool ?? false
+            guard c["error"]?.bool != true else {
+                #expect(throws: KeelError.self) {
+                    _ = try template.render(messages, addGenerationPrompt: prompt)
+                }
+                continue
+            }
+            let got = try template.render(messages, addGenerationPrompt: prompt)
+            compare("chat case \(i) text", scalars(got.text), scalars(c["text"]?.string ?? ""))
+            let encoding = try tokenizer.encode(got.text, addSpecial: false)
+            compare("chat case \(i) ids", encoding.ids, try #require(numbers(c["ids"])))
+            if let mask = numbers(c["assistant_mask"]) {
+                let own = encoding.mask(of: got.marked, in: got.text).map { $0 ? Int32(1) : 0 }
+                compare("chat case \(i) mask", own, mask)
+            }
         }
         if let size = vectors["vocab_size_with_added"]?.int {
             compare("vocabulary", tokenizer.vocabularySize, size)

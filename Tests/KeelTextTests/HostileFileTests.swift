@@ -16,9 +16,9 @@ struct HostileFileTests {
         let error = failure(["model": ["type": "WordPeace", "vocab": [:]]])
         #expect(
             error?.description == """
-                error[tokenizer]: the model type "WordPeace" is not known
+                error[tokenizer]: the model type "WordPeace" is not known; did you mean "WordPiece"?
                   at:  tokenizer.json, model
-                  fix: use a tokenizer whose model is one of: BPE
+                  fix: use a tokenizer whose model is one of: BPE, Unigram, WordPiece
                 """)
         #expect(error?.code == .badData)
     }

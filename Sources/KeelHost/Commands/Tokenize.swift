@@ -19,12 +19,8 @@ package enum TokenizeCommand {
         model: String, addSpecial: Bool = true, chat: Bool = false, next: () throws -> [UInt8]?,
         write: (String) throws -> Void
     ) throws -> ExitCode {
-        guard !chat else {
-            throw KeelError(
-                "tokenizer", "this build renders no chat templates", at: "--chat",
-                fix: "render the messages to text first and leave --chat away", code: .usage)
-        }
         let tokenizer = try Tokenizer.load(directory: model)
+        if chat { return try self.chat(model, tokenizer, next, write) }
         return try LineAnswers.run(next: next, write: write) { json in
             let encoding: Encoding
             if let text = json.string {
@@ -45,6 +41,38 @@ package enum TokenizeCommand {
                     encoding.offsets.map { [JSON($0.lowerBound), JSON($0.upperBound)] }),
                 "type_ids": .array(encoding.typeIDs.map { .int(Int64($0)) }),
             ]
+        }
+    }
+
+    /// Answers each line, `{"messages", "add_generation_prompt"}`, with `{"text", "ids"}` and, where the template
+    /// marks what the assistant says, `"assistant_mask"`: 1 for each id of it.
+    private static func chat(
+        _ model: String, _ tokenizer: Tokenizer, _ next: () throws -> [UInt8]?,
+        _ write: (String) throws -> Void
+    ) throws -> ExitCode {
+        guard let template = try ChatTemplate.load(directory: model, tokenizer: tokenizer) else {
+            throw KeelError(
+                "tokenizer", "the model's folder has no chat template", at: model,
+                fix: "add chat_template.jinja, or leave --chat away", code: .noInput)
+        }
+        return try LineAnswers.run(next: next, write: write) { json in
+            var variables = json.object ?? JSONObject()
+            variables["messages"] = nil
+            variables["add_generation_prompt"] = nil
+            let rendering = try template.render(
+                json["messages"] ?? .null,
+                addGenerationPrompt: json["add_generation_prompt"]?.bool ?? false,
+                variables: variables)
+            let encoding = try tokenizer.encode(rendering.text, addSpecial: false)
+            var answer: JSONObject = [
+                "text": .string(rendering.text),
+                "ids": .array(encoding.ids.map { .int(Int64($0)) }),
+            ]
+            if template.hasMarks {
+                let mask = encoding.mask(of: rendering.marked, in: rendering.text)
+                answer["assistant_mask"] = .array(mask.map { .int($0 ? 1 : 0) })
+            }
+            return .object(answer)
         }
     }
 

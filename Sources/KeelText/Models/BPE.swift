@@ -73,7 +73,8 @@ package struct BPE: TokenModel {
         return nil
     }
 
-    private static func byteTokens(_ vocabulary: Vocabulary) -> [Int32] {
+    /// The ids of `<0x00>` to `<0xFF>`; -1 where there is none.
+    static func byteTokens(_ vocabulary: Vocabulary) -> [Int32] {
         (0..<256).map { byte in
             let text = String(byte, radix: 16, uppercase: true)
             return vocabulary.id("<0x\(byte < 16 ? "0" : "")\(text)>") ?? -1

@@ -12,12 +12,8 @@ struct UnicodeForm: Normalizer {
         composes = form == .nfc || form == .nfkc
     }
 
-    /// A character of the result and how many characters of the text it stands for, less one.
-    ///
-    /// +1: it was added behind its neighbour; 0: it replaces one; -n: n more than one went into it.
     private struct Change {
-        var scalar: UInt32
-        var shift: Int
+        var character: CharacterChange
         var combiningClass: UInt8
     }
 
@@ -26,14 +22,10 @@ struct UnicodeForm: Normalizer {
         let limit: UInt8 = composes && !compatible ? 0xCC : 0x80
         guard text.bytes.contains(where: { $0 >= limit }) else { return text }
         var changes: [Change] = []
-        var places: [Int] = []
-        text.forEachScalar(in: 0..<text.count) { scalar, at in
-            places.append(at)
-            decompose(scalar, into: &changes)
-        }
+        text.forEachScalar(in: 0..<text.count) { scalar, _ in decompose(scalar, into: &changes) }
         order(&changes)
         if composes { changes = compose(changes) }
-        return align(text, changes, places)
+        return text.applying(changes.lazy.map(\.character))
     }
 
     private func decompose(_ scalar: Unicode.Scalar, into changes: inout [Change]) {
@@ -46,16 +38,19 @@ struct UnicodeForm: Normalizer {
             Int32(bitPattern: scalar.value), &buffer, buffer.count,
             utf8proc_option_t(rawValue: options), &boundary)
         guard count > 0, count <= buffer.count else {
-            changes.append(
-                Change(scalar: scalar.value, shift: 0, combiningClass: combiningClass(scalar.value))
-            )
+            append(scalar.value, shift: 0, to: &changes)
             return
         }
         for i in 0..<count {
-            let value = UInt32(bitPattern: buffer[i])
-            changes.append(
-                Change(scalar: value, shift: i == 0 ? 0 : 1, combiningClass: combiningClass(value)))
+            append(UInt32(bitPattern: buffer[i]), shift: i == 0 ? 0 : 1, to: &changes)
         }
+    }
+
+    private func append(_ scalar: UInt32, shift: Int, to changes: inout [Change]) {
+        changes.append(
+            Change(
+                character: CharacterChange(scalar: scalar, shift: shift),
+                combiningClass: combiningClass(scalar)))
     }
 
     private func combiningClass(_ scalar: UInt32) -> UInt8 {
@@ -91,9 +86,11 @@ struct UnicodeForm: Normalizer {
         for change in changes {
             let isBlocked =
                 starter.map { out.count > $0 + 1 && lastClass >= change.combiningClass } ?? true
-            if let at = starter, !isBlocked, let both = composed(out[at].scalar, change.scalar) {
-                out[at].scalar = both
-                out[at].shift += change.shift - 1
+            if let at = starter, !isBlocked,
+                let both = composed(out[at].character.scalar, change.character.scalar)
+            {
+                out[at].character.scalar = both
+                out[at].character.shift += change.character.shift - 1
                 continue
             }
             if change.combiningClass == 0 { starter = out.count }
@@ -108,19 +105,5 @@ struct UnicodeForm: Normalizer {
         let options = utf8proc_option_t(
             rawValue: UTF8PROC_COMPOSE.rawValue | UTF8PROC_STABLE.rawValue)
         return utf8proc_normalize_utf32(&pair, 2, options) == 1 ? UInt32(bitPattern: pair[0]) : nil
-    }
-
-    /// Gives every new character the origin of the one it replaces, or of the one before it.
-    private func align(_ text: AlignedText, _ changes: [Change], _ places: [Int]) -> AlignedText {
-        var out = AlignedText(tracksOrigins: text.tracksOrigins)
-        var next = 0
-        for change in changes {
-            let from = change.shift > 0 ? max(next - 1, 0) : next
-            let origin =
-                places.indices.contains(from) ? text.origin(places[from]) : Origin(start: 0, end: 0)
-            out.append(Unicode.Scalar(change.scalar) ?? "\u{FFFD}", origin)
-            if change.shift <= 0 { next += 1 - change.shift }
-        }
-        return out
     }
 }

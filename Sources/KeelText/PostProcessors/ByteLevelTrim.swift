@@ -22,13 +22,14 @@ struct ByteLevelTrim: PostProcessor {
     ) -> Encoding {
         var part = part
         for (i, range) in part.offsets.enumerated() {
-            let token = String(decoding: tokens(part.ids[i]), as: UTF8.self).unicodeScalars
+            let token =
+                String(decoding: part.found[i] ?? tokens(part.ids[i]), as: UTF8.self).unicodeScalars
             var leading = token.prefix(while: isSpace).count
             let trailing = token.reversed().prefix(while: isSpace).count
             var (start, end) = (range.lowerBound, range.upperBound)
             if leading > 0 {
-                // The space that was put in front of the text is not in the text.
-                if (i == 0 || start == 0), addsPrefixSpace { leading -= 1 }
+                // One space in front may have been put there; several were in the text.
+                if (i == 0 || start == 0), addsPrefixSpace, leading == 1 { leading = 0 }
                 start = min(start + leading, end)
             }
             if trailing > 0, end >= trailing { end = max(end - trailing, start) }

@@ -11,15 +11,22 @@ struct Split: PreTokenizer {
         invert = try part["invert"].flag(false)
         let name = try part["behavior"].text()
         guard let behavior = SplitBehavior(rawValue: name) else {
-            let known = SplitBehavior.allCases.map(\.rawValue).joined(separator: ", ")
-            throw part["behavior"].error(
-                "the split behaviour \"\(name)\" is not known", fix: "use one of: \(known)")
+            throw SplitBehavior.unknown(part["behavior"], name)
         }
         self.behavior = behavior
     }
 
     func split(_ pieces: inout Pieces) throws {
         try pieces.split(at: pattern, behavior, invert: invert)
+    }
+}
+
+extension SplitBehavior {
+    /// The error for a name that is none of these.
+    static func unknown(_ part: Part, _ name: String) -> KeelError {
+        part.error(
+            "the split behaviour \"\(name)\" is not known",
+            fix: "use one of: \(allCases.map(\.rawValue).joined(separator: ", "))")
     }
 }
 
