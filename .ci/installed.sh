@@ -97,4 +97,16 @@ if [ -n "$swift" ]; then
     user keel plugin build polite_swift -o libpolite.so --static
     ! readelf -d libpolite.so | grep NEEDED | grep -q swift || fail "a static plugin needs the Swift runtime"
     user keel plugin eval ./libpolite.so --batch - <polite_swift/tests.jsonl >answers.txt || fail "static: $(cat answers.txt)"
+
+    # The package that docs/plugins.md prints.
+    mkdir -p package/Sources/Brief
+    awk '/^```swift Package.swift/ { on = 1; next } /^```/ { on = 0 } on' "$clone/docs/plugins.md" >package/Package.swift
+    cp "$tree/share/keel/sdk/examples/Brief.swift" package/Sources/Brief/
+    (cd package && user KEEL_SDK="$tree/share/keel/sdk" swift build -c release >swift.txt 2>&1) ||
+        fail "a package: $(cat package/swift.txt)"
+    user keel plugin eval package/.build/release/libbrief.so --batch - \
+        <"$clone/Tests/Fixtures/plugins/examples/brief.jsonl" >answers.txt || fail "a package: $(cat answers.txt)"
+    [ "$(nm -D --defined-only package/.build/release/libbrief.so | awk '$2 ~ /[A-Z]/ { print $3 }')" = keel_plugin_v1 ] ||
+        fail "a package exports more than its entry"
+    echo "Swift: static, and a package of its own"
 fi

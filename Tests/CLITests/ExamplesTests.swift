@@ -83,7 +83,9 @@ import Testing
 
     /// The named blocks of source files.
     private func blocks(_ page: String) throws -> [(name: String, text: String)] {
-        try fences(page).filter { $0.name.hasSuffix(".c") || $0.name.hasSuffix(".swift") }
+        try fences(page)
+            .filter { $0.name.hasSuffix(".c") || $0.name.hasSuffix(".swift") }
+            .filter { $0.name != "Package.swift" }  // .ci/installed.sh builds that one
             .map { ($0.name, $0.text) }
     }
 
