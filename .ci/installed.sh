@@ -109,4 +109,26 @@ if [ -n "$swift" ]; then
     [ "$(nm -D --defined-only package/.build/release/libbrief.so | awk '$2 ~ /[A-Z]/ { print $3 }')" = keel_plugin_v1 ] ||
         fail "a package exports more than its entry"
     echo "Swift: static, and a package of its own"
+
+    # All of them in one process: each with its own copy of the SDK, two with the shared runtime, one with its own, and C.
+    cat >together.json <<JSON
+{
+  "model": { "path": "$clone/samples/model", "dtype": "f32" },
+  "data": { "train": "polite_c/rows.jsonl", "max_completion_length": 16 },
+  "objective": { "plugin": "rloo" },
+  "rewards": [
+    { "plugin": "./libpolite.so", "name": "static", "run": { "isolate": "none" } },
+    { "plugin": "package/.build/release/libbrief.so", "name": "package", "run": { "isolate": "none" } },
+    { "plugin": "polite_swift/libpolite_swift.so", "name": "shared", "run": { "isolate": "none" } },
+    { "plugin": "polite_c/libpolite_c.so", "name": "c", "run": { "isolate": "none" } },
+    { "plugin": "lexicon", "params": { "words": ["a"] }, "run": { "isolate": "none" } }
+  ],
+  "train": { "per_device_train_batch_size": 8, "num_generations": 4, "max_steps": 2, "logging_steps": 1 },
+  "output_dir": "together"
+}
+JSON
+    user keel train together.json >train.txt 2>&1 || fail "five rewards in one process: $(cat train.txt)"
+    [ "$(grep -c '"rewards/static/mean".*"rewards/package/mean"' together/metrics.jsonl)" = 2 ] ||
+        fail "five rewards in one process: $(cat together/metrics.jsonl)"
+    echo "five rewards in one process: C, Swift shared, static, of a package"
 fi
