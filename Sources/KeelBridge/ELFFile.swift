@@ -103,18 +103,18 @@ package struct ELFFile {
     // MARK: - Sections
 
     /// Where a section lies in the file, and the texts it refers to.
-    private struct Section {
+    struct Section {
         var start: Int
         var end: Int
         var texts: Range<Int>
     }
 
-    private var hasSections: Bool {
+    var hasSections: Bool {
         (load(40, UInt64.self) ?? 0) != 0 && load(60, UInt16.self) != 0
     }
 
     /// The first section of a kind.
-    private func section(_ wanted: UInt32) throws -> Section? {
+    func section(_ wanted: UInt32) throws -> Section? {
         guard let table = load(40, UInt64.self), table != 0, let entry = load(58, UInt16.self),
             let count = load(60, UInt16.self), count > 0, entry >= 64
         else { return nil }
@@ -140,7 +140,7 @@ package struct ELFFile {
     }
 
     /// The text at an offset of a section's table of texts.
-    private func text(_ section: Section, _ offset: UInt32) throws -> String {
+    func text(_ section: Section, _ offset: UInt32) throws -> String {
         let first = section.texts.lowerBound + Int(offset)
         guard first < section.texts.upperBound,
             let end = bytes[first..<section.texts.upperBound].firstIndex(of: 0)
@@ -148,18 +148,18 @@ package struct ELFFile {
         return String(decoding: bytes[first..<end], as: UTF8.self)
     }
 
-    private func place(_ base: UInt64, _ offset: UInt64) throws -> Int {
+    func place(_ base: UInt64, _ offset: UInt64) throws -> Int {
         let (sum, overflow) = base.addingReportingOverflow(offset)
         guard !overflow, let at = Int(exactly: sum), at <= bytes.count - 64 else { throw truncated }
         return at
     }
 
-    private func load<T: FixedWidthInteger>(_ at: Int, _: T.Type) -> T? {
+    func load<T: FixedWidthInteger>(_ at: Int, _: T.Type) -> T? {
         guard at >= 0, at <= bytes.count - MemoryLayout<T>.size else { return nil }
         return T(littleEndian: bytes.loadUnaligned(fromByteOffset: at, as: T.self))
     }
 
-    private var truncated: KeelError {
+    var truncated: KeelError {
         refuse("is damaged: a part of it lies outside of the file", fix: "build or copy it again")
     }
 

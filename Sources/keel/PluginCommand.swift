@@ -7,7 +7,7 @@ struct PluginCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "plugin",
         abstract: "Lists, explains, makes, builds and tries plugins.",
-        subcommands: [List.self, Info.self, New.self, Build.self, Eval.self])
+        subcommands: [List.self, Info.self, New.self, Build.self, Check.self, Eval.self])
 
     struct List: KeelCommand {
         static let configuration = CommandConfiguration(

@@ -96,8 +96,10 @@ ZOO_REWARD(nul_inside, "Takes every response for a C string.", .score = nul_insi
 
 static keel_status final_nul_score(void *self, keel_call *c, size_t n, float *out) {
     (void)self;
-    for (size_t i = 0; i < n; i++)
-        out[i] = keel_text(c, "response", i).p ? (float)strlen(keel_text(c, "response", i).p) : 0;
+    for (size_t i = 0; i < n; i++) {
+        keel_str text = keel_text(c, "response", i);
+        out[i] = text.p ? (float)strlen(text.p) : 0;
+    }
     return KEEL_OK;
 }
 ZOO_REWARD(final_nul, "Relies on a NUL behind the text.", .score = final_nul_score);
@@ -316,8 +318,8 @@ ZOO_REWARD(use_after_destroy, "Frees what other instances still use.", .create =
 /* ---- resources */
 
 static void *volatile lost;
-ZOO_SCORE(leak, lost = malloc(65536); if (lost) memset(lost, 1, 65536);)
-ZOO_REWARD(leak, "Loses 64 KiB a row.", .score = leak_score);
+ZOO_SCORE(leak, lost = malloc(8192); if (lost) memset(lost, 1, 8192);)
+ZOO_REWARD(leak, "Loses 8 KiB a row.", .score = leak_score);
 
 static volatile int opened;
 ZOO_SCORE(
