@@ -9,7 +9,7 @@
 # lib/keel/plugins/               the plugins
 # lib/pkgconfig/keel.pc           for C plugins: cc $(pkg-config --cflags keel)
 # lib/cmake/Keel/                 the same for CMake: find_package(Keel), target Keel::keel
-# include/                        keel.h, keel_math.h
+# include/                        keel.h, keel_math*.h
 # share/keel/sdk/                 the SDK: sources for `keel plugin build`, templates for `keel plugin new`, examples
 #
 # The tree finds its parts by their places in it, so that it may be moved.

@@ -19,7 +19,7 @@ Sources/KeelCore/SHA256.swift
 Sources/KeelCore/ThreadPool.swift
 Sources/KeelText/PCRE.swift
 Sources/KeelText/Tokenizer.swift
-SDK/Swift/KeelPlugin/Bridge.swift
+SDK/Swift/KeelPlugin/Bridge
 '
 
 found=0

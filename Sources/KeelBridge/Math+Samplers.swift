@@ -70,7 +70,7 @@ extension Math {
 
 extension Math.Request {
     /// A count given as a number.
-    fileprivate func count(_ value: Double) throws -> Int {
+    func count(_ value: Double) throws -> Int {
         guard let whole = Int(exactly: value), whole >= 0 else {
             throw fail("\(value) is no count")
         }

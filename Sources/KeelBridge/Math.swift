@@ -97,6 +97,7 @@ package enum Math {
     }
     .merging(samplerFunctions) { first, _ in first }
     .merging(rewardFunctions) { first, _ in first }
+    .merging(rolloutFunctions) { first, _ in first }
 
     /// The names, sorted.
     package static var names: [String] { table.keys.sorted() }

@@ -45,6 +45,7 @@ import Testing
 
     @Test(arguments: [
         ("brief.c", 15), ("Brief.swift", 10), ("dpo.c", 25), ("ppo.c", 50),
+        ("PPO.swift", 50),
     ])
     func theExamplesOfTheSDK(name: String, atMost lines: Int) throws {
         let text = try Files.readText(ExamplesTests.file("SDK/examples/\(name)"))

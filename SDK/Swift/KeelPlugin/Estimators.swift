@@ -134,9 +134,45 @@ public func sequenceKL(
     return sums
 }
 
+/// Rewards per token: the KL to the reference as a penalty, the score on the last token of the mask.
+///
+///     r_t = -klCoef · kl_t,   r_last += score
+///
+/// - Parameters:
+///   - scores: `[batch]`.
+///   - logprobs: `[batch, time]`, of the policy when the response was sampled.
+/// - Returns: `[batch, time]`, 0 outside of the mask.
+public func shapedRewards(
+    scores: [Double], logprobs: Column, refLogprobs: Column, mask: Column, klCoef: Double,
+    estimator: KLEstimator = .k1
+) -> Column {
+    var result = logprobs
+    let rows = logprobs.shape[0]
+    keel_math_token_rewards(
+        &result.values, scores, logprobs.values, refLogprobs.values, mask.values, rows,
+        rows > 0 ? logprobs.values.count / rows : 0, klCoef, estimator.code)
+    return result
+}
+
+/// Discounted sum of the rewards from each token on, less the row's baseline: `[batch, time]`.
+public func returnsToGo(
+    _ rewards: Column, mask: Column, gamma: Double = 1, baseline: [Double]? = nil
+) -> Column {
+    var result = rewards
+    let rows = rewards.shape[0]
+    keel_math_returns_to_go(
+        &result.values, rewards.values, mask.values, baseline, rows,
+        rows > 0 ? rewards.values.count / rows : 0, gamma)
+    return result
+}
+
 /// Generalised advantage estimation, `[batch, time]` each.
 ///
-/// Schulman et al. 2016, equation 16.
+///     δ_t = r_t + γ V_{t+1} - V_t,   A_t = δ_t + γ λ A_{t+1},   returns = A + V
+///
+/// Schulman et al. 2016, equation 16. Cells outside of the mask are stepped over.
+///
+/// - Parameter bootstrap: `[batch]`, the value of what would follow; nil = the response is over.
 public func gae(
     rewards: Column, values: Column, mask: Column, gamma: Double, lam: Double,
     bootstrap: [Double]? = nil
@@ -179,5 +215,37 @@ public struct RunningMoments: Sendable {
     /// Takes in a batch.
     public mutating func add(_ scores: [Double]) {
         keel_math_moments_add(&moments, scores, scores.count)
+    }
+    /// For a state: writes what `init(from:)` reads.
+    public func write(to writer: inout StateWriter) {
+        for value in [moments.mean, moments.var, moments.count] { writer.write(value) }
+    }
+    /// From a state.
+    ///
+    /// - Throws: `PluginError.state` when the bytes end too early.
+    public init(from reader: inout StateReader) throws {
+        moments.mean = try reader.double()
+        moments.var = try reader.double()
+        moments.count = try reader.double()
+    }
+}
+
+/// How the coefficient of a KL penalty follows the KL that is seen.
+public enum KLControl: Sendable {
+    /// It stays.
+    case fixed
+    /// β (1 + clip(kl / target - 1, ±0.2) n / horizon): Ziegler et al. 2019, section 2.2.
+    case adaptive(target: Double, horizon: Double)
+    /// Half below target / 1.5, double above 1.5 · target: Schulman et al. 2017, section 4.
+    case ppo2017(target: Double)
+
+    /// The next coefficient after `count` responses with mean sequence KL `kl`, in nats.
+    public func next(_ coefficient: Double, kl: Double, count: Int) -> Double {
+        switch self {
+        case .fixed: coefficient
+        case .adaptive(let target, let horizon):
+            keel_math_kl_adaptive(coefficient, kl, target, horizon, Double(count))
+        case .ppo2017(let target): keel_math_kl_ppo2017(coefficient, kl, target)
+        }
     }
 }

@@ -2,7 +2,7 @@
 ///
 ///     static let needs: Needs = [.pairs, .refSeqLogprobs]
 ///
-/// With `.pairs` every column means both sides, `chosen.` and `rejected.`; `margin` stands alone.
+/// With `.pairs` every column means both sides, `chosen.` and `rejected.`; `margin` and `weight` stand alone.
 public struct Needs: ExpressibleByArrayLiteral, Sendable {
     /// One thing that is needed.
     public struct Item: Sendable, Equatable {
@@ -15,6 +15,10 @@ public struct Needs: ExpressibleByArrayLiteral, Sendable {
         /// A column that is used when it is there.
         public static func optional(_ item: Item) -> Item {
             Item(kind: item.kind, name: item.name + "?")
+        }
+        /// A column of completions paired with other prompts of the batch (KTO's baseline).
+        public static func mismatched(_ item: Item) -> Item {
+            Item(kind: .single, name: "mismatched." + item.name)
         }
 
         /// Data: plain texts.
@@ -44,16 +48,40 @@ public struct Needs: ExpressibleByArrayLiteral, Sendable {
         public static let oldSeqLogprobs = column("old_seq_logprobs")
         /// `[batch]`, means of `logprobs`; differentiable.
         public static let meanLogprobs = column("mean_logprobs")
+        /// `[batch, time]`, under the policy after the sampler's editing.
+        public static let behaviorLogprobs = column("behavior_logprobs")
+        /// `[batch, time]`, the mean log-probability over the vocabulary; differentiable.
+        public static let vocabLogprobs = column("vocab_logprobs")
         /// `[batch, time]`, 1 on response tokens.
         public static let mask = column("mask")
+        /// `[batch, time]`, ids of the response tokens.
+        public static let tokens = column("tokens")
         /// `[batch, time]`, of the full next-token distribution; differentiable.
         public static let entropy = column("entropy")
         /// `[batch, time]`, of the critic or value head; differentiable.
         public static let values = column("values")
+        /// `[batch, time]`, of the critic or value head when the response was sampled.
+        public static let oldValues = column("old_values")
+        /// `[batch]`, one value per prompt; differentiable.
+        public static let seqValues = column("seq_values")
         /// `[batch]`, of a reward head; differentiable.
         public static let scores = column("scores")
         /// `[batch]`, from the reward plugins or the data.
         public static let rewards = column("rewards")
+        /// `[batch, time]`, from rewards that judge tokens.
+        public static let tokenRewards = column("token_rewards")
+        /// `[batch]`, 1 for a wanted response, 0 for an unwanted one.
+        public static let label = column("label")
+        /// `[batch]`, tokens of the response.
+        public static let length = column("length")
+        /// `[batch]`, 1 where the response ended by itself.
+        public static let finished = column("finished")
+        /// `[batch, candidates]`, 0 is the best.
+        public static let rank = column("rank")
+        /// `[batch, candidates]`, 1 where there is one.
+        public static let valid = column("valid")
+        /// `[batch]`, multiplies a row's loss.
+        public static let weight = Item(kind: .single, name: "weight")
         /// `[batch]`, the prompt a row belongs to.
         public static let group = column("group")
         /// `[batch]`, how much better the chosen side is.
@@ -69,12 +97,13 @@ public struct Needs: ExpressibleByArrayLiteral, Sendable {
     var data: String { items.first { $0.kind == .data }?.name ?? "" }
 
     /// The columns by their names in the C interface.
-    func columns(pairs: Bool) -> [String] {
-        items.flatMap { item -> [String] in
+    var columns: [String] {
+        let isPaired = data == "pairs"
+        return items.flatMap { item -> [String] in
             switch item.kind {
             case .data: []
             case .single: [item.name]
-            case .column: pairs ? ["chosen." + item.name, "rejected." + item.name] : [item.name]
+            case .column: isPaired ? ["chosen." + item.name, "rejected." + item.name] : [item.name]
             }
         }
     }

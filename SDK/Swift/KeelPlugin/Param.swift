@@ -6,7 +6,8 @@ import CKeel
 ///     var beta = 0.1
 ///
 /// The host refuses values outside the range, wrong types and unknown names before an instance is made.
-/// A type is `Double`, `Int`, `Bool`, `String`, `[Double]`, or an enum of strings with `CaseIterable`.
+/// A type is `Double`, `Int`, `Bool`, `String`, each also optional (null in the config), `[Double]`, `[Int]`,
+/// `[String]`, `JSONValue`, or an enum of strings with `CaseIterable`.
 @propertyWrapper
 public struct Param<Value> {
     let box: ParamBox<Value>
@@ -124,25 +125,6 @@ extension Param where Value == Bool {
     }
 }
 
-extension Param where Value == Bool? {
-    /// A switch that may be left open: true, false or null.
-    public init(wrappedValue: Bool?, _ name: String, _ help: String) {
-        let schema = ParamSchema(
-            name: name, help: help, type: KEEL_TYPE_JSON,
-            text: wrappedValue.map { "\($0)" } ?? "null")
-        box = ParamBox(wrappedValue, schema) { call, name in
-            switch call.json(name) {
-            case "true": return true
-            case "false": return false
-            case "null", "": return .some(nil)
-            default:
-                call.fail(.invalid, "parameter \(name) must be true, false or null")
-                return nil
-            }
-        }
-    }
-}
-
 extension Param where Value == String {
     /// A text.
     public init(wrappedValue: String, _ name: String, _ help: String) {
@@ -152,26 +134,114 @@ extension Param where Value == String {
 }
 
 extension Param where Value == [Double] {
+    private init(_ list: [Double], _ name: String, _ min: Double, _ max: Double, _ help: String) {
+        let schema = ParamSchema(
+            name: name, help: help, type: KEEL_TYPE_F64_LIST, min: min, max: max,
+            text: JSONValue.array(list.map(JSONValue.number)).text)
+        box = ParamBox(list, schema) { call, name in call.list(name) }
+    }
+
     /// A list of numbers of any size.
     public init(wrappedValue: [Double], _ name: String, _ help: String) {
-        let text = "[" + wrappedValue.map { "\($0)" }.joined(separator: ",") + "]"
-        let schema = ParamSchema(name: name, help: help, type: KEEL_TYPE_F64_LIST, text: text)
-        box = ParamBox(wrappedValue, schema) { call, name in call.list(name) }
+        self.init(wrappedValue, name, 0, 0, help)
+    }
+    /// A list of numbers, each within the range, both ends allowed.
+    public init(
+        wrappedValue: [Double], _ name: String, _ range: ClosedRange<Double>, _ help: String
+    ) {
+        self.init(wrappedValue, name, range.lowerBound, range.upperBound, help)
+    }
+}
+
+extension Param where Value == [Int] {
+    /// A list of whole numbers.
+    public init(wrappedValue: [Int], _ name: String, _ help: String) {
+        let schema = ParamSchema(
+            name: name, help: help, type: KEEL_TYPE_F64_LIST,
+            text: JSONValue.array(wrappedValue.map { .number(Double($0)) }).text)
+        box = ParamBox(wrappedValue, schema) { call, name in
+            let list = call.list(name)
+            let whole = list.compactMap { Int(exactly: $0) }
+            if whole.count == list.count { return whole }
+            call.fail(.invalid, "parameter \(name) must hold whole numbers, not \(list)")
+            return nil
+        }
+    }
+}
+
+extension Param {
+    /// A parameter that is written as JSON: what its text means is told by `take`, nil = something else.
+    private init(
+        json value: Value, _ name: String, _ help: String, text: String, _ what: String,
+        _ take: @escaping (JSONValue) -> Value?
+    ) {
+        let schema = ParamSchema(name: name, help: help, type: KEEL_TYPE_JSON, text: text)
+        box = ParamBox(value, schema) { call, name in
+            if let found = JSONValue(parsing: call.json(name)).flatMap(take) { return found }
+            call.fail(.invalid, "parameter \(name) must be \(what), not \(call.json(name))")
+            return nil
+        }
+    }
+}
+
+extension Param where Value == JSONValue {
+    /// Any JSON value.
+    public init(wrappedValue: JSONValue, _ name: String, _ help: String) {
+        self.init(json: wrappedValue, name, help, text: wrappedValue.text, "JSON") { $0 }
     }
 }
 
 extension Param where Value == [String] {
     /// A list of texts, written as a JSON array.
     public init(wrappedValue: [String], _ name: String, _ help: String) {
-        let schema = ParamSchema(
-            name: name, help: help, type: KEEL_TYPE_JSON, text: jsonText(wrappedValue))
-        box = ParamBox(wrappedValue, schema) { call, name in
-            guard let list = parseStrings(call.json(name)) else {
-                call.fail(.invalid, "parameter \(name) must be an array of strings")
-                return nil
-            }
-            return list
+        self.init(
+            json: wrappedValue, name, help,
+            text: JSONValue.array(wrappedValue.map(JSONValue.string)).text, "an array of strings"
+        ) { value in
+            guard let list = value.array else { return nil }
+            let texts = list.compactMap(\.string)
+            return texts.count == list.count ? texts : nil
         }
+    }
+}
+
+extension Param where Value == Bool? {
+    /// A switch that may be left open: true, false or null.
+    public init(wrappedValue: Bool?, _ name: String, _ help: String) {
+        self.init(
+            json: wrappedValue, name, help, text: wrappedValue.map { "\($0)" } ?? "null",
+            "true, false or null"
+        ) { $0 == .null ? .some(nil) : $0.bool.map { .some($0) } }
+    }
+}
+
+extension Param where Value == Double? {
+    /// A number that may be left open: null.
+    public init(wrappedValue: Double?, _ name: String, _ help: String) {
+        self.init(
+            json: wrappedValue, name, help,
+            text: wrappedValue.map { JSONValue.number($0).text } ?? "null", "a number or null"
+        ) { $0 == .null ? .some(nil) : $0.number.map { .some($0) } }
+    }
+}
+
+extension Param where Value == Int? {
+    /// A whole number that may be left open: null.
+    public init(wrappedValue: Int?, _ name: String, _ help: String) {
+        self.init(
+            json: wrappedValue, name, help, text: wrappedValue.map { "\($0)" } ?? "null",
+            "a whole number or null"
+        ) { $0 == .null ? .some(nil) : $0.number.flatMap { Int(exactly: $0) }.map { .some($0) } }
+    }
+}
+
+extension Param where Value == String? {
+    /// A text that may be left open: null.
+    public init(wrappedValue: String?, _ name: String, _ help: String) {
+        self.init(
+            json: wrappedValue, name, help,
+            text: (wrappedValue.map(JSONValue.string) ?? .null).text, "a text or null"
+        ) { $0 == .null ? .some(nil) : $0.string.map { .some($0) } }
     }
 }
 
@@ -183,62 +253,4 @@ extension Param where Value: RawRepresentable & CaseIterable, Value.RawValue == 
             choices: Value.allCases.map(\.rawValue))
         box = ParamBox(wrappedValue, schema) { call, name in Value(rawValue: call.string(name)) }
     }
-}
-
-// MARK: Arrays of strings as JSON
-
-/// The JSON text of an array of strings.
-func jsonText(_ list: [String]) -> String {
-    let quoted = list.map { text in
-        "\""
-            + text.unicodeScalars.map { scalar in
-                switch scalar {
-                case "\"": "\\\""
-                case "\\": "\\\\"
-                case "\n": "\\n"
-                case "\t": "\\t"
-                default: String(scalar)
-                }
-            }.joined() + "\""
-    }
-    return "[" + quoted.joined(separator: ",") + "]"
-}
-
-/// The strings of a JSON array that holds nothing else, or nil; the host has checked the JSON.
-func parseStrings(_ json: String) -> [String]? {
-    var list: [String] = []
-    var text: [UInt16]?
-    var opened = false
-    var units = Array(json.utf16).makeIterator()
-    while let unit = units.next() {
-        if var current = text {
-            switch unit {
-            case 0x22:  // "
-                list.append(String(decoding: current, as: UTF16.self))
-                text = nil
-            case 0x5C:  // backslash
-                guard let escaped = units.next() else { return nil }
-                let plain: [UInt16: UInt16] = [0x6E: 10, 0x74: 9, 0x72: 13, 0x62: 8, 0x66: 12]
-                if escaped == 0x75 {
-                    let digits = (0..<4).compactMap { _ in units.next() }
-                    guard let code = UInt16(String(decoding: digits, as: UTF16.self), radix: 16)
-                    else { return nil }
-                    current.append(code)
-                } else {
-                    current.append(plain[escaped] ?? escaped)
-                }
-                text = current
-            default:
-                current.append(unit)
-                text = current
-            }
-        } else if unit == 0x22, opened {
-            text = []
-        } else if unit == 0x5B, !opened {
-            opened = true
-        } else if ![0x20, 0x0A, 0x0D, 0x09, 0x2C, 0x5D].contains(unit) {
-            return nil
-        }
-    }
-    return opened && text == nil ? list : nil
 }

@@ -11,6 +11,11 @@ public struct Tensor {
     /// The lengths of the axes, or nil when an operation before failed.
     public var shape: [Int]? { call.shape(of: self) }
 
+    /// The cells, computed now: plain numbers without a gradient.
+    ///
+    /// - Throws: `PluginError` when an operation before failed.
+    public func values() throws -> Column { try call.read(self) }
+
     /// Records one operation on tensors of the same call.
     func op(_ code: Int, _ others: [Tensor] = [], _ constants: [Double] = []) -> Tensor {
         call.op(code, [self] + others, constants)
@@ -170,16 +175,24 @@ extension Tensor {
     public func broadcast(_ shape: [Int]) -> Tensor {
         op(KEEL_OP_BROADCAST, [], shape.map(Double.init))
     }
-    /// The last two axes swapped.
-    public func transposed() -> Tensor { op(KEEL_OP_TRANSPOSE) }
+    /// The last two axes swapped; or the axes in the given order.
+    public func transposed(_ order: [Int] = []) -> Tensor {
+        op(KEEL_OP_TRANSPOSE, [], order.map(Double.init))
+    }
 
     // MARK: Control
 
     /// The same values as a constant.
     public func detached() -> Tensor { op(KEEL_OP_DETACH) }
-    /// (x - mean) / sqrt(var + eps) over the mask, a constant; the biased variance.
-    public func whitened(mask: Tensor? = nil, eps: Double = 1e-8) -> Tensor {
-        op(KEEL_OP_WHITEN, mask.map { [$0] } ?? [], [eps, 0, 0])
+    /// Rounded towards 0 to whole numbers, a constant; for indices.
+    public func truncated() -> Tensor { op(KEEL_OP_CAST, [], [Double(KEEL_INT), 32]) }
+    /// (x - mean) / sqrt(var + eps), a constant; mean and var are those of the cells under the mask.
+    ///
+    /// Fewer than two such cells: x. Without `shift` the mean is added back; `unbiased` divides by n - 1.
+    public func whitened(
+        mask: Tensor? = nil, eps: Double = 1e-8, shift: Bool = true, unbiased: Bool = false
+    ) -> Tensor {
+        op(KEEL_OP_WHITEN, mask.map { [$0] } ?? [], [eps, shift ? 0 : 1, unbiased ? 1 : 0])
     }
 }
 
