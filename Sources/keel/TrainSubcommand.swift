@@ -31,6 +31,12 @@ struct TrainSubcommand: KeelCommand {
     @Flag(help: "Go on although a plugin is not the file the run was made with.")
     var allowPluginChange = false
 
+    @Option(
+        help: ArgumentHelp(
+            "Write what the run does when, for chrome://tracing or Perfetto.", valueName: "FILE"),
+        completion: .file())
+    var trace: String?
+
     @OptionGroup var global: GlobalOptions
 
     func run() throws {
@@ -38,6 +44,7 @@ struct TrainSubcommand: KeelCommand {
         options.resume = resume == "never" ? .never : resume == "auto" ? .auto : .checkpoint(resume)
         options.overwrite = overwrite
         options.allowPluginChange = allowPluginChange
+        options.trace = trace
         options.end = { error in
             Keel.report(error)
             _exit(error.code.rawValue)

@@ -128,7 +128,7 @@ struct TrainingFolder {
             JSONObject(
                 pairs: line.filter { key, _ in
                     !key.hasPrefix("reward_calls/") && !key.contains("_per_second")
-                        && !key.hasSuffix("_runtime")
+                        && !key.hasSuffix("_runtime") && !key.hasPrefix("perf/")
                 }.map { ($0.key, $0.value) })
         }
     }

@@ -21,6 +21,8 @@ package enum TrainCommand {
         /// Discards the run that stands in the output folder.
         package var overwrite = false
         package var allowPluginChange = false
+        /// The file that says what the run did when.
+        package var trace: String?
         /// Ends the process from another thread than the run's, which is stuck in a plugin.
         package var end: @Sendable (KeelError) -> Void = { error in
             Log.stderr("\(error)\n")
@@ -50,7 +52,8 @@ package enum TrainCommand {
             end: options.end)
         watchdog.start()
         let setup = try RunSetup(
-            config: config, plugins: plugins, catalog: catalog, weights: checkpoint?.folder)
+            config: config, plugins: plugins, catalog: catalog, weights: checkpoint?.folder,
+            trace: try options.trace.map { try Trace($0) })
         if let checkpoint { Manifest.compare(checkpoint, setup) }
         for note in setup.notes { Log.notice(note) }
 

@@ -63,7 +63,9 @@ final class OnlineLoop: TrainingLoop {
             columns.rowJSON = chosen.flatMap {
                 repeatElement($0.json, count: maker.samplesPerPrompt)
             }
+            let begin = Clock.now()
             let reported = try update.objective.prepare(&columns, context: context)
+            maker.trace?.span("prepare", lane: "run", from: begin, to: Clock.now())
             rollout = (number, made.rollout.rows, columns)
             for (name, value) in reported.values { rolloutMetrics[name] = value }
             for (name, value) in made.rollout.metrics { rolloutMetrics[name] = value }
@@ -77,9 +79,11 @@ final class OnlineLoop: TrainingLoop {
         let part = step % stepsPerRollout % perPass
         let start = min(part * rollout.rows.count / perPass, rollout.rows.count - 1)
         let range = start..<max(start + 1, (part + 1) * rollout.rows.count / perPass)
+        let begin = Clock.now()
         let outcome = try update.run(
             rows: Array(rollout.rows[range]), columns: rollout.columns.slice(range),
             learningRate: learningRate, context: context)
+        maker.trace?.span("update", lane: "run", from: begin, to: Clock.now())
         var result = StepResult(outcome)
         for (name, value) in rolloutMetrics { result.metrics[name] = value }
         return result
@@ -113,7 +117,9 @@ final class OnlineLoop: TrainingLoop {
             valid, stream: 0, place: "evaluate", purpose: .evaluation, context: context)
         var metrics = made.rollout.metrics
         for name in ["reward_std", "frac_reward_zero_std"] { metrics[name] = nil }
-        metrics = metrics.filter { !$0.key.hasPrefix("reward_calls/") }
+        metrics = metrics.filter {
+            !$0.key.hasPrefix("reward_calls/") && !$0.key.hasPrefix("perf/")
+        }
         if let ref = made.rollout.refLogprobs {
             let kl = zip(made.rollout.oldLogprobs, ref).map { own, ref in
                 zip(own, ref).reduce(0) { $0 + $1.0 - $1.1 }

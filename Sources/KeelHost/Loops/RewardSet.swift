@@ -9,6 +9,7 @@ final class RewardSet {
     private(set) var composition: RewardComposition
     /// Where a data row says that the gate decides.
     private let tag: String?
+    private let slowRows = SlowRows()
 
     var names: [String] { composition.parts.map(\.name) }
 
@@ -17,6 +18,12 @@ final class RewardSet {
         var device: Device
         /// The folder of the policy: reward models with its tokenizer take its ids; nil = there is only text.
         var policy: String?
+    }
+
+    init(runners: [any RewardRunner], composition: RewardComposition) {
+        self.runners = runners
+        self.composition = composition
+        tag = nil
     }
 
     /// Makes the instances that a config's rewards ask for, and loads the models they name.
@@ -56,6 +63,8 @@ final class RewardSet {
         var milliseconds: [[Double]]
         /// What the plugins reported themselves, prefixed by their names.
         var reported: MetricSums
+        /// What went wrong and was slow, one for each reward.
+        var reports: [RewardReport]
     }
 
     /// Scores samples with every runner and combines.
@@ -65,22 +74,24 @@ final class RewardSet {
         _ samples: [Sample], group: [Int32], purpose: RewardComposition.Purpose,
         context: CallContext
     ) throws -> Scored {
-        let rows = samples.indices.map { i in
-            RewardRow(
-                id: UInt64(samples[i].prompt.row), prompt: Array(samples[i].promptText.utf8),
-                response: Array(samples[i].text.utf8), tokens: samples[i].tokens,
-                promptTokens: samples[i].prompt.tokens, row: samples[i].prompt.json,
-                group: group[i],
-                isFinished: samples[i].isFinished)
-        }
-        return try score(rows, purpose: purpose, context: context)
+        try score(
+            zip(samples, group).map { RewardRow($0, group: $1) }, purpose: purpose,
+            context: context)
     }
 
     func score(
         _ rows: [RewardRow], purpose: RewardComposition.Purpose, context: CallContext
     ) throws -> Scored {
         for runner in runners { try runner.submit(rows, context: context) }
-        let answers = try runners.map { try $0.collect() }
+        return try combine(try runners.map { try $0.collect() }, of: rows, purpose: purpose)
+    }
+
+    /// One number for each row.
+    ///
+    /// - Parameter answers: `[reward][row]`.
+    func combine(
+        _ answers: [[RewardScore]], of rows: [RewardRow], purpose: RewardComposition.Purpose
+    ) throws -> Scored {
         var reported = MetricSums()
         for runner in runners { reported.merge(runner.takeMetrics()) }
         let scores = answers.map { $0.map { Double($0.value) } }
@@ -93,7 +104,18 @@ final class RewardSet {
             gatedShare: composition.gate.map { _ in
                 Double(combined.gated.count) / Double(max(1, rows.count))
             },
-            milliseconds: answers.map { $0.map(\.milliseconds) }, reported: reported)
+            milliseconds: answers.map { $0.map(\.milliseconds) }, reported: reported,
+            reports: runners.map { $0.takeReport() })
+    }
+
+    /// Names the rows that took far longer than others, now and then.
+    func tellSlowRows(_ scored: Scored) {
+        for line in slowRows.lines(
+            names: names, reports: scored.reports, milliseconds: scored.milliseconds,
+            now: Clock.now())
+        {
+            Log.notice(line)
+        }
     }
 
     private func describe(
@@ -168,6 +190,13 @@ extension RewardComposition {
     }
 }
 
+extension RewardReport {
+    /// What is counted, by the names of `reward_calls/<name>/`.
+    fileprivate var counts: [(String, Int)] {
+        [("errors", errors), ("timeouts", timeouts), ("skipped", skipped), ("restarts", restarts)]
+    }
+}
+
 extension RewardSet.Scored {
     /// TRL's `reward`, `reward_std`, `frac_reward_zero_std`, `rewards/<name>/{mean,std}`.
     ///
@@ -196,6 +225,11 @@ extension RewardSet.Scored {
         metrics["frac_reward_zero_std"] =
             Double(deviations.count { $0 == 0 }) / Double(max(1, deviations.count))
         for (name, value) in reported.values { metrics[name] = value }
+        for (name, report) in zip(names, reports) {
+            for (key, count) in report.counts {
+                metrics["reward_calls/\(name)/\(key)"] = Double(count)
+            }
+        }
         for (name, times) in zip(names, milliseconds) {
             let sorted = times.sorted()
             guard !sorted.isEmpty else { continue }

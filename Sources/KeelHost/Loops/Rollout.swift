@@ -40,22 +40,43 @@ struct RolloutMaker {
     let rewards: RewardSet
     let reference: ReferenceLogprobs?
     let samplesPerPrompt: Int
+    var trace: Trace?
+
+    private func measured<T>(_ name: String, _ work: () throws -> T) rethrows -> T {
+        guard let trace else { return try work() }
+        return try trace.measure(name, lane: "run", work)
+    }
 
     /// A rollout, and its samples with their scores for `samples.jsonl`.
     func make(
         _ prompts: [Prompt], stream: UInt64, place: String,
         purpose: RewardComposition.Purpose, context: CallContext
     ) throws -> (rollout: Rollout, samples: [JSONObject]) {
+        let begin = Clock.now()
+        let scoring = Scoring(
+            rewards, count: prompts.count * samplesPerPrompt, groupSize: samplesPerPrompt,
+            purpose: purpose, context: context, trace: trace)
         let samples = try sampling.generate(
-            prompts, samplesPerPrompt: samplesPerPrompt, stream: stream, place: place)
+            prompts, samplesPerPrompt: samplesPerPrompt, stream: stream, place: place,
+            finished: { scoring.add($0, $1) }, between: { try scoring.flush() })
+        let generated = Clock.now()
+        trace?.span("generate", lane: "run", from: begin, to: generated)
         let group = samples.indices.map { Int32($0 / samplesPerPrompt) }
-        let scored = try rewards.score(
-            samples, group: group, purpose: purpose, context: context)
+        // While the last rewards are at work, the reference is.
+        try scoring.flush()
         let rows = samples.map {
             TokenizedRow(index: $0.prompt.row, prompt: $0.prompt.tokens, completions: [$0.tokens])
         }
-        let ref = try reference?.logprobsOnce(rows).map { $0.map(Double.init) }
+        let ref = try reference.map { reference in
+            try measured("reference") {
+                try reference.logprobsOnce(rows).map { $0.map(Double.init) }
+            }
+        }
+        let scored = try measured("wait for scores") { try scoring.finish() }
+        rewards.tellSlowRows(scored)
         var metrics = scored.metrics(group: group)
+        metrics["perf/generate_s"] = generated - begin
+        metrics["perf/score_wait_s"] = scoring.waited
         for (name, value) in lengthMetrics(samples) { metrics[name] = value }
         let rollout = Rollout(
             rows: rows, group: group, oldLogprobs: samples.map { $0.logprobs.map(Double.init) },

@@ -82,7 +82,13 @@ package final class Run: @unchecked Sendable {
 
     private func makeStep() throws {
         let rate = setup.schedule.rate(at: step)
+        let begin = Clock.now()
         let result = try setup.loop.step(step, learningRate: rate)
+        let end = Clock.now()
+        setup.trace?.span(
+            "step \(step + 1)", lane: "steps", from: begin, to: end,
+            ["loss": .double(result.loss)])
+        window.add("perf/step_s", end - begin)
         step += 1
         tokens += result.tokens
         lossSum += result.loss
@@ -136,6 +142,7 @@ package final class Run: @unchecked Sendable {
         var values: OrderedDictionary<String, Double> = [:]
         for (name, value) in try setup.loop.evaluate(step: step) { values["eval_" + name] = value }
         values["eval_runtime"] = Clock.now() - begin
+        setup.trace?.span("evaluate", lane: "steps", from: begin, to: Clock.now())
         // An evaluation that is made up for may have been logged before the run was killed.
         if let last = log.history.last, last["eval_runtime"] != nil, last["step"]?.int == step {
             return
@@ -218,6 +225,8 @@ package final class Run: @unchecked Sendable {
         }
         guard saved?.step != boundary.step || saved?.isEvaluationDue != boundary.isEvaluationDue
         else { return }
+        let begin = Clock.now()
+        defer { setup.trace?.span("save", lane: "steps", from: begin, to: Clock.now()) }
         try log.sync()
         try sampleLog.sync()
         setup.loop.flushCaches()

@@ -24,13 +24,19 @@ final class RunSetup {
     /// Name -> SHA-256 of the data files.
     let dataHashes: [(String, String)]
     let isOnline: Bool
+    /// Where the run writes what it did when.
+    let trace: Trace?
 
-    /// - Parameter weights: the folder to load the policy from: the config's model, or a checkpoint.
+    /// - Parameters:
+    ///   - weights: the folder to load the policy from: the config's model, or a checkpoint.
+    ///   - trace: gets what the run does when.
     /// - Throws: `KeelError` or `KeelErrors`, before anything is written.
     init(
-        config: RunConfig, plugins: RunPlugins, catalog: PluginCatalog, weights: String? = nil
+        config: RunConfig, plugins: RunPlugins, catalog: PluginCatalog, weights: String? = nil,
+        trace: Trace? = nil
     ) throws {
         self.config = config
+        self.trace = trace
         self.plugins = plugins
         let threads = config.train.threads ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
         device = Device.cpu(threads: threads)
@@ -127,7 +133,7 @@ final class RunSetup {
                     config, plugins.rewards, catalog: catalog, seed: seed,
                     models: .init(device: device, policy: config.model.path)),
                 reference: reference,
-                samplesPerPrompt: config.train.numGenerations)
+                samplesPerPrompt: config.train.numGenerations, trace: trace)
             let prompts = { (rows: Dataset, tokens: TokenizedDataset) in
                 tokens.rows.map {
                     Prompt(row: $0.index, tokens: $0.prompt, json: rows.row($0.index))

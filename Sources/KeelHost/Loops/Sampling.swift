@@ -40,8 +40,13 @@ struct Sampling {
     ///
     /// The draws of a sample depend on seed, place, stream, row and its number in the group only, so
     /// its text does not depend on its neighbours.
+    ///
+    /// - Parameters:
+    ///   - finished: told about each completion as it ends: its number and what it is.
+    ///   - between: called between two passes, when all that have ended were told of.
     func generate(
-        _ prompts: [Prompt], samplesPerPrompt: Int, stream: UInt64, place: String
+        _ prompts: [Prompt], samplesPerPrompt: Int, stream: UInt64, place: String,
+        finished: (Int, Sample) throws -> Void = { _, _ in }, between: () throws -> Void = {}
     ) throws -> [Sample] {
         let requests = prompts.flatMap { prompt in
             (0..<samplesPerPrompt).map { number in
@@ -55,18 +60,31 @@ struct Sampling {
         settings.place = place
         settings.step = stream
         let generator = Generator(model, settings, sampler: PluginSampling(sampler))
-        return try generator.run(requests).enumerated().compactMap { index, completion in
-            guard let completion else { return nil }
-            let prompt = prompts[index / samplesPerPrompt]
-            let text =
-                try prompt.json["prompt"]?.string
-                ?? tokenizer.decode(prompt.tokens, skipSpecial: true)
-            return Sample(
-                prompt: prompt, promptText: text,
+        let texts = try prompts.map { prompt in
+            try prompt.json["prompt"]?.string ?? tokenizer.decode(prompt.tokens, skipSpecial: true)
+        }
+        var samples = [Sample?](repeating: nil, count: requests.count)
+        var failure: (any Error)?
+        _ = try generator.run(requests) { index, completion in
+            let prompt = index / samplesPerPrompt
+            let sample = Sample(
+                prompt: prompts[prompt], promptText: texts[prompt],
                 text: try tokenizer.decode(completion.ids, skipSpecial: true),
                 tokens: completion.ids, logprobs: completion.logprobs,
                 behaviorLogprobs: completion.behaviourLogprobs,
                 isFinished: completion.finishReason == .eos)
+            samples[index] = sample
+            try finished(index, sample)
+        } shouldContinue: {
+            do {
+                try between()
+                return true
+            } catch {
+                failure = error
+                return false
+            }
         }
+        if let failure { throw failure }
+        return samples.compactMap { $0 }
     }
 }

@@ -3,6 +3,8 @@ import OrderedCollections
 
 /// Numbers of a step, averaged until the next log line, in the order they were first seen.
 ///
+/// What is counted (`reward_calls/<name>/errors` ...) is added up instead.
+///
 /// The sums are part of a checkpoint, so that a resumed run logs the same lines.
 package struct StepMetrics: Sendable {
     private var sums: OrderedDictionary<String, (sum: Double, count: Double)> = [:]
@@ -25,7 +27,13 @@ package struct StepMetrics: Sendable {
     /// The means, and an empty start for the next line.
     package mutating func drain() -> OrderedDictionary<String, Double> {
         defer { sums = [:] }
-        return sums.mapValues { $0.sum / $0.count }
+        var values = sums.mapValues { $0.sum / $0.count }
+        for (name, entry) in sums where StepMetrics.isCount(name) { values[name] = entry.sum }
+        return values
+    }
+
+    private static func isCount(_ name: String) -> Bool {
+        name.hasPrefix("reward_calls/") && !name.hasSuffix("_ms")
     }
 
     // MARK: State
