@@ -80,6 +80,13 @@ CMAKE
     user cmake -S project -B project/build -DCMAKE_PREFIX_PATH="$tree" >cmake.txt &&
         user cmake --build project/build >>cmake.txt || fail "CMake: $(cat cmake.txt)"
     for example in brief dpo ppo; do plugin "project/build/lib$example.so" $example; done
+    # The project that docs/plugins.md prints.
+    mkdir printed
+    awk '/^```cmake CMakeLists.txt/ { on = 1; next } /^```/ { on = 0 } on' "$clone/docs/plugins.md" >printed/CMakeLists.txt
+    cp "$tree/share/keel/sdk/examples/brief.c" printed/
+    user cmake -S printed -B printed/build -DCMAKE_PREFIX_PATH="$tree" >cmake.txt &&
+        user cmake --build printed/build >>cmake.txt || fail "CMake: $(cat cmake.txt)"
+    plugin printed/build/libbrief.so brief
     sed -i 's/find_package(Keel 0.0.1/find_package(Keel 999.0/' project/CMakeLists.txt
     ! user cmake -S project -B project/newer -DCMAKE_PREFIX_PATH="$tree" >cmake.txt 2>&1 ||
         fail "CMake found a Keel 999.0"

@@ -82,11 +82,10 @@ import Testing
         return fences
     }
 
-    /// The named blocks of source files.
+    /// The blocks that are plugins; .ci/installed.sh builds the projects.
     private func blocks(_ page: String) throws -> [(name: String, text: String)] {
         try fences(page)
-            .filter { $0.name.hasSuffix(".c") || $0.name.hasSuffix(".swift") }
-            .filter { $0.name != "Package.swift" }  // .ci/installed.sh builds that one
+            .filter { $0.text.contains("KEEL_PLUGIN") || $0.text.contains("keel_plugin_v1") }
             .map { ($0.name, $0.text) }
     }
 

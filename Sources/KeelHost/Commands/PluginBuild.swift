@@ -171,16 +171,16 @@ package struct PluginBuild {
                 + ["-Wno-unused-parameter", "-fPIC", "-fvisibility=hidden", "-I", sdk.headers]
                 + words(language == "c" ? "CFLAGS" : "CXXFLAGS")
         }
-        func link(_ compiler: String) -> [String] {
+        func link(_ compiler: [String]) -> [String] {
             // tcc links by itself, and knows none of these.
-            let isTiny = Files.name(Files.real(compiler)).hasSuffix("tcc")
+            let isTiny = Files.name(Files.real(compiler[0])).hasSuffix("tcc")
             let options = ["--version-script=\(sdk.map)", "-z,now", "--as-needed"]
             return ["-shared"] + (isTiny ? [] : options.map { "-Wl,\($0)" }) + words("LDFLAGS")
                 + ["-lm"]
         }
         guard !inputs.cpp.isEmpty else {
             let compiler = try tool("cc", variable: "CC")
-            try execute([compiler] + options("c") + inputs.c + ["-o", target] + link(compiler))
+            try execute(compiler + options("c") + inputs.c + ["-o", target] + link(compiler))
             return
         }
         // C stays C: its files become objects first.
@@ -189,12 +189,12 @@ package struct PluginBuild {
         for (number, file) in inputs.c.enumerated() {
             objects.append("\(target).\(number).o")
             let compiler = try tool("cc", variable: "CC")
-            try execute([compiler] + options("c") + ["-c", file, "-o", objects[number]])
+            try execute(compiler + options("c") + ["-c", file, "-o", objects[number]])
         }
         let runtime = isStatic ? ["-static-libstdc++", "-static-libgcc", "-s"] : []
         let compiler = try tool("c++", variable: "CXX")
         try execute(
-            [compiler] + options("c++") + inputs.cpp + objects + ["-o", target] + link(compiler)
+            compiler + options("c++") + inputs.cpp + objects + ["-o", target] + link(compiler)
                 + runtime)
     }
 
@@ -209,7 +209,7 @@ package struct PluginBuild {
             folder in
             let module = Files.join(folder, "KeelPlugin.swiftmodule")
             try execute(
-                [compiler] + common
+                compiler + common
                     + [
                         "-static", "-emit-module", "-module-name", "KeelPlugin",
                         "-emit-module-path", module, "-o", Files.join(folder, "libKeelPlugin.a"),
@@ -220,7 +220,7 @@ package struct PluginBuild {
             $0.isASCII && $0.properties.isAlphabetic || ("0"..."9").contains($0) ? "\($0)" : "_"
         }.joined()
         try execute(
-            [compiler] + common
+            compiler + common
                 + [
                     "-module-name", "Plugin_\(name)", "-no-toolchain-stdlib-rpath", "-I", library,
                 ] + words("SWIFTFLAGS") + files
@@ -247,17 +247,18 @@ package struct PluginBuild {
         }
     }
 
-    private func tool(_ name: String, variable: String) throws -> String {
-        let wanted = Files.environment(variable) ?? name
-        guard let path = Subprocess.find(wanted) else {
+    /// The first words of a compiler's line: a program, and what CC and the like say behind it.
+    private func tool(_ name: String, variable: String) throws -> [String] {
+        let wanted = words(variable).isEmpty ? [name] : words(variable)
+        guard let path = Subprocess.find(wanted[0]) else {
             throw KeelError(
-                "plugin", "no compiler \"\(wanted)\" was found", at: "PATH",
+                "plugin", "no compiler \"\(wanted[0])\" was found", at: "PATH",
                 fix: name == "swiftc"
                     ? "install a Swift toolchain, or set SWIFTC"
                     : "install gcc or clang, or set \(variable)",
                 code: .unavailable)
         }
-        return path
+        return [path] + wanted.dropFirst()
     }
 
     /// The words of an environment variable, as `make` passes them on.

@@ -1,4 +1,4 @@
-import KeelBridge
+import Glibc
 import KeelCore
 
 /// Where the SDK lies: in the source tree, or installed beside the executable.
@@ -57,11 +57,12 @@ struct SDKLocation {
     /// - Parameter compile: compiles the sources into a folder.
     /// - Returns: a folder with `libKeelPlugin.a` and `KeelPlugin.swiftmodule`.
     func compiled(
-        by compiler: String, flags: [String], _ compile: (_ folder: String) throws -> Void
+        by compiler: [String], flags: [String], _ compile: (_ folder: String) throws -> Void
     ) throws -> String {
         var hash = SHA256()
         hash.update(
-            "\(compiler) \(Files.modified(compiler) ?? 0) \(Files.size(compiler) ?? 0) \(flags)\n")
+            "\(compiler) \(Files.modified(compiler[0]) ?? 0) \(Files.size(compiler[0]) ?? 0) \(flags)\n"
+        )
         let inputs = try swiftSources() + Files.list(headers).map { Files.join(headers, $0) }
         for file in inputs where Files.isRegular(file) {
             hash.update("\(Files.name(file)) \(try SHA256.hex(file: file))\n")
@@ -69,8 +70,13 @@ struct SDKLocation {
         let cache = Files.join(Files.userFolder("XDG_CACHE_HOME", ".cache"), "sdk")
         let folder = Files.join(cache, String(hash.hex().prefix(16)))
         if Files.exists(Files.join(folder, "libKeelPlugin.a")) { return folder }
-        try Files.makeDirectory(cache)
-        try AtomicWrite.directory(folder, compile)
+        let temporary = Files.join(cache, ".\(Files.name(folder)).tmp-\(getpid())")
+        try Files.makeDirectory(temporary)
+        defer { try? Files.remove(temporary) }
+        try compile(temporary)
+        // Where another build was faster its folder stays: somebody may be reading it.
+        guard rename(temporary, folder) == 0 || Files.exists(Files.join(folder, "libKeelPlugin.a"))
+        else { throw Files.error("cannot rename into place", folder) }
         prune(cache)
         return folder
     }
