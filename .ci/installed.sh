@@ -93,6 +93,13 @@ CMAKE
     echo "CMake $(cmake --version | sed -n '1s/.* //p'): brief, dpo, ppo"
 fi
 
+for example in brief dpo ppo; do
+    user keel plugin build "$tree/share/keel/sdk/examples/$example.c" >build.txt
+    user keel plugin check "./lib$example.so" >check.txt || fail "keel plugin check: $(cat check.txt)"
+    ! grep -E '^ *(warn|fail)' check.txt || fail "keel plugin check of $example warns"
+done
+echo "keel plugin check: brief, dpo, ppo"
+
 for language in c ${swift:+swift}; do
     user keel plugin new reward polite_$language --lang $language >new.txt
     grep -qF "$tree/share/keel/sdk" polite_$language/Makefile || fail "the Makefile does not use the installed SDK"
