@@ -19,7 +19,8 @@ package enum PluginReport {
             }
             guard !some.isEmpty else { continue }
             lines.append("\(kind.words)s")
-            lines += table(some.map { [$0.name, $0.pluginVersion, $0.help, $0.path] })
+            lines += table(
+                some.map { [$0.name, $0.pluginVersion, $0.help, $0.path] }, widest: 100)
         }
         if !broken.isEmpty {
             lines.append("cannot be used")
@@ -152,11 +153,10 @@ package enum PluginReport {
         }
     }
 
-    /// Cells longer than this do not widen their column.
-    private static let widest = 40
-
     /// Columns side by side, two spaces apart; the last one is not padded.
-    static func table(_ rows: [[String]]) -> [String] {
+    ///
+    /// - Parameter widest: cells longer than this do not widen their column.
+    static func table(_ rows: [[String]], widest: Int = 40) -> [String] {
         let columns = rows.map(\.count).max() ?? 0
         let widths = (0..<columns).map { column in
             rows.map { column < $0.count ? $0[column].unicodeScalars.count : 0 }
