@@ -35,6 +35,44 @@ struct CallFailure: Error {
         self.status = status
         self.text = text
     }
+
+    /// What to do about something that is missing.
+    static let missingFix =
+        "declare it in the component (KEEL_NEEDS, KEEL_PARAMS in C; needs, @Param in Swift), or see that the data has it"
+
+    /// A callback returned a failure and said nothing.
+    static func silent(_ status: Int32) -> CallFailure {
+        let known = CallStatus(rawValue: status)
+        return CallFailure(
+            known ?? .internal,
+            "returned the status \"\(known?.words ?? "unknown")\" without a text")
+    }
+
+    static func undeclaredColumn(_ name: String, declared: some Sequence<String>) -> CallFailure {
+        CallFailure(
+            .missing,
+            "asked for the column \"\(name)\", which is not among its needs"
+                + guess(name, declared.sorted()))
+    }
+
+    static func undeclaredParameter(
+        _ name: String, declared: some Sequence<String>
+    ) -> CallFailure {
+        CallFailure(
+            .missing,
+            "asked for the parameter \"\(name)\", which it does not declare"
+                + guess(name, declared.sorted()))
+    }
+
+    static func undeclaredGives(_ name: String, gives: [String]) -> CallFailure {
+        CallFailure(
+            .invalid,
+            "puts the column \"\(name)\", which is not among what it gives" + guess(name, gives))
+    }
+
+    private static func guess(_ name: String, _ known: [String]) -> String {
+        nearest(name, among: known).map { "; did you mean \"\($0)\"?" } ?? ""
+    }
 }
 
 /// One callback of a plugin: what `keel_call` points to, and all that the host's functions work on.
@@ -168,11 +206,7 @@ final class Call: @unchecked Sendable {
         leave()
         if let failure = failure.withLock({ $0 }) { throw error(failure) }
         guard status != 0 else { return }
-        let words = CallStatus(rawValue: status)?.words ?? "unknown"
-        throw error(
-            CallFailure(
-                CallStatus(rawValue: status) ?? .internal,
-                "returned the status \"\(words)\" without a text"))
+        throw error(.silent(status))
     }
 
     /// The error as a user reads it: who, what, where.
@@ -185,7 +219,7 @@ final class Call: @unchecked Sendable {
         }
         return KeelError(
             "plugin", "\(instance.title): \(failure.text)", at: place,
-            fix: failure.status == .missing ? instance.missingFix : nil,
+            fix: failure.status == .missing ? CallFailure.missingFix : nil,
             code: stage == .create ? .config : .failed)
     }
 
@@ -285,9 +319,7 @@ final class Call: @unchecked Sendable {
     private func checkDeclared(_ name: String) throws(CallFailure) {
         let declared = instance.readable(phase: context.phase)
         if isDeclared(name, declared) { return }
-        let near = nearest(name, among: declared.sorted()).map { "; did you mean \"\($0)\"?" } ?? ""
-        throw CallFailure(
-            .missing, "asked for the column \"\(name)\", which is not among its needs\(near)")
+        throw .undeclaredColumn(name, declared: declared)
     }
 
     func hasColumn(_ name: String) -> Bool {
@@ -322,9 +354,7 @@ final class Call: @unchecked Sendable {
         try require(.prepare, .score, for: "`put`")
         let gives = instance.component.gives
         guard gives.contains(name) else {
-            let near = nearest(name, among: gives).map { "; did you mean \"\($0)\"?" } ?? ""
-            throw CallFailure(
-                .invalid, "puts the column \"\(name)\", which is not among what it gives\(near)")
+            throw .undeclaredGives(name, gives: gives)
         }
         let column = try Column(array, name: name)
         guard column.shape.first == batch.rows else {

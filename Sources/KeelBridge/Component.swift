@@ -17,6 +17,16 @@ package enum ComponentKind: String, Sendable, CaseIterable {
         }
     }
 
+    /// The number of the contract.
+    var code: Int32 {
+        switch self {
+        case .reward: 1
+        case .objective: 2
+        case .tokenSampler: 3
+        case .dataSampler: 4
+        }
+    }
+
     init?(code: Int32) {
         switch code {
         case 1: self = .reward
@@ -100,6 +110,11 @@ package struct Component: Sendable, Equatable {
 
     /// `objective "dpo"`, for messages.
     package var title: String { "\(kind.words) \"\(name)\"" }
+
+    /// `reward "polite" (length)`, for messages about an instance that has a name of its own.
+    package func title(as name: String) -> String {
+        name == self.name ? title : "\(kind.words) \"\(name)\" (\(self.name))"
+    }
 
     package func phase(_ name: String) -> Phase? { phases.first { $0.name == name } }
 

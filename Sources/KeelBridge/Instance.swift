@@ -1,6 +1,5 @@
 import CKeel
 import KeelCore
-import Synchronization
 
 /// A component at work: its parameters, its own memory, its life from create to destroy.
 ///
@@ -21,10 +20,7 @@ package final class Instance: @unchecked Sendable {
     private var needsDestroy = false
     /// What watchers call it.
     let shown: ActiveCalls.Names
-    private let logBudget = Mutex<(window: Double, lines: Int)>((0, 0))
-
-    /// Lines that one component may log in ten seconds.
-    private static let logLimit = 50
+    private let logger: ComponentLog
 
     /// Loads the plugin and creates the instance.
     ///
@@ -38,9 +34,10 @@ package final class Instance: @unchecked Sendable {
         self.component = component
         self.name = name ?? component.name
         self.seed = seed
+        logger = ComponentLog(name: self.name)
         self.parameters = ParameterStore(component: loaded.component, values: parameters)
         shown = ActiveCalls.Names(
-            component: Instance.title(component, self.name), path: component.path)
+            component: component.title(as: self.name), path: component.path)
         raw = loaded.raw
         rawPhases = loaded.phases
         guard let create = raw.create else { return }
@@ -68,16 +65,7 @@ package final class Instance: @unchecked Sendable {
     var user: UnsafeRawPointer? { raw.user }
 
     /// `reward "polite" (length)`, for messages.
-    package var title: String { Instance.title(component, name) }
-
-    private static func title(_ component: Component, _ name: String) -> String {
-        name == component.name
-            ? component.title : "\(component.kind.words) \"\(name)\" (\(component.name))"
-    }
-
-    var missingFix: String? {
-        "declare it in the component (KEEL_NEEDS, KEEL_PARAMS in C; needs, @Param in Swift), or see that the data has it"
-    }
+    package var title: String { component.title(as: name) }
 
     /// Columns that a phase needs; a name that ends in `?` is used when it is there.
     package func needs(phase: String) -> [String] {
@@ -91,21 +79,7 @@ package final class Instance: @unchecked Sendable {
         return Set(names.map { $0.hasSuffix("?") ? String($0.dropLast()) : $0 })
     }
 
-    func log(level: Int, _ text: String) {
-        let isAllowed = logBudget.withLock { budget in
-            let now = Clock.now()
-            if now - budget.window > 10 { budget = (now, 0) }
-            budget.lines += 1
-            return budget.lines <= Instance.logLimit
-        }
-        guard isAllowed else { return }
-        let line = "\(name): \(text)"
-        switch level {
-        case ...0: Log.debug(line)
-        case 1: Log.info(line)
-        default: Log.warning(line)
-        }
-    }
+    func log(level: Int, _ text: String) { logger.write(level: level, text) }
 
     // MARK: - State
 

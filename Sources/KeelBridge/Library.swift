@@ -17,20 +17,12 @@ enum Library {
     static func open(_ path: String) throws -> [LoadedComponent] {
         let hash = try check(path)
         guard let handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) else {
-            throw KeelError(
-                "plugin", "cannot load \(Files.name(path)): \(loaderText())", at: path,
-                fix:
-                    "link what it needs into it, or install it; `ldd \(path)` shows what is missing",
-                code: .unavailable)
+            throw cannotLoad(path, loaderText())
         }
         guard let symbol = dlsym(handle, entrySymbol) else { throw noEntry(path) }
         typealias Entry = @convention(c) () -> UnsafePointer<keel_plugin>?
         let entry = unsafeBitCast(symbol, to: Entry.self)
-        guard let plugin = entry() else {
-            throw KeelError(
-                "plugin", "\(entrySymbol) of \(Files.name(path)) returned nothing", at: path,
-                fix: "return the address of a keel_plugin", code: .unavailable)
-        }
+        guard let plugin = entry() else { throw emptyEntry(path) }
         var reader = DescriptorReader(path: path, sha256: hash)
         return try reader.read(plugin)
     }
@@ -56,7 +48,21 @@ enum Library {
         }
     }
 
-    private static func noEntry(_ path: String) -> KeelError {
+    /// What the loader says of a file that it refuses.
+    static func cannotLoad(_ path: String, _ why: String) -> KeelError {
+        KeelError(
+            "plugin", "cannot load \(Files.name(path)): \(why)", at: path,
+            fix: "link what it needs into it, or install it; `ldd \(path)` shows what is missing",
+            code: .unavailable)
+    }
+
+    static func emptyEntry(_ path: String) -> KeelError {
+        KeelError(
+            "plugin", "\(entrySymbol) of \(Files.name(path)) returned nothing", at: path,
+            fix: "return the address of a keel_plugin", code: .unavailable)
+    }
+
+    static func noEntry(_ path: String) -> KeelError {
         KeelError(
             "plugin", "\(Files.name(path)) is not a Keel plugin: it does not export \(entrySymbol)",
             at: path,

@@ -107,10 +107,7 @@ final class ParameterStore: @unchecked Sendable {
         guard values[name] == nil else {
             return CallFailure(.invalid, "parameter \"\(name)\" is not \(wanted)")
         }
-        let near =
-            nearest(name, among: values.keys.sorted()).map { "; did you mean \"\($0)\"?" } ?? ""
-        return CallFailure(
-            .missing, "asked for the parameter \"\(name)\", which it does not declare\(near)")
+        return .undeclaredParameter(name, declared: values.keys)
     }
 
     func number(_ name: String) throws(CallFailure) -> Double {

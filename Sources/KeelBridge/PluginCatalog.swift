@@ -28,7 +28,10 @@ package final class PluginCatalog: Sendable {
 
     private let folders: [Folder]
     private let cachePath: String
+    /// Files that this process has loaded: of components that run in it.
     private let loaded = Mutex<[String: [LoadedComponent]]>([:])
+    /// What files hold that were only looked at, by a worker.
+    private let described = Mutex<[String: [Component]]>([:])
     private let scan = Mutex<Scan?>(nil)
 
     /// - Parameters:
@@ -105,7 +108,7 @@ package final class PluginCatalog: Sendable {
         else {
             return [try find(nameOrPath, kind: nil)]
         }
-        return try open(Files.absolute(nameOrPath)).map(\.component)
+        return try look(Files.absolute(nameOrPath))
     }
 
     private func notFound(
@@ -146,7 +149,7 @@ package final class PluginCatalog: Sendable {
             path = String(spec[..<hash])
             name = String(spec[spec.index(after: hash)...])
         }
-        let components = try open(Files.absolute(path)).map(\.component)
+        let components = try look(Files.absolute(path))
         let fitting = components.filter {
             (kind == nil || $0.kind == kind) && (name == nil || $0.name == name)
         }
@@ -171,7 +174,7 @@ package final class PluginCatalog: Sendable {
 
     // MARK: - Loading
 
-    /// Loads the file of a component.
+    /// Loads the file of a component into this process.
     func load(_ component: Component) throws -> LoadedComponent {
         let all = try open(component.path)
         guard
@@ -184,6 +187,14 @@ package final class PluginCatalog: Sendable {
                 code: .unavailable)
         }
         return one
+    }
+
+    /// What a file holds; it is not loaded into this process.
+    private func look(_ path: String) throws -> [Component] {
+        if let known = described.withLock({ $0[path] }) { return known }
+        let fresh = try WorkerDescription.components(of: path)
+        described.withLock { $0[path] = fresh }
+        return fresh
     }
 
     private func open(_ path: String) throws -> [LoadedComponent] {
@@ -241,7 +252,7 @@ package final class PluginCatalog: Sendable {
     private func describe(_ path: String, stamp: String) -> JSON {
         var object: JSONObject = ["stamp": .string(stamp)]
         do {
-            object["components"] = .array(try open(path).map(\.component.json))
+            object["components"] = .array(try look(path).map(\.json))
         } catch {
             let first = (error as? KeelErrors)?.errors.first ?? (error as? KeelError)
             object["error"] = .string(first?.what ?? "\(error)")

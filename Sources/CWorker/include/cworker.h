@@ -38,8 +38,10 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -50,8 +52,8 @@ enum { KW_PAGE = 4096, KW_GUARD = 1024, KW_GUARD_BYTE = 0xA5 };
 /* The minor version of the contract that the worker's host table offers; the host's own is the same. */
 enum { KW_MINOR = 0 };
 /* A score that was not written: a NaN of its own. */
-#define KW_UNWRITTEN 0x7FC04B45u
-#define KW_ABSENT UINT64_MAX
+static const uint32_t KW_UNWRITTEN = 0x7FC04B45u;
+static const uint64_t KW_ABSENT = UINT64_MAX;
 
 enum { KW_DESCRIBE = 1, KW_SETUP = 2, KW_LOAD = 3, KW_SAVE = 4, KW_CALL = 5, KW_QUIT = 6 };
 enum { KW_PLUGIN = 0, KW_NATIVE = 1 };
@@ -109,7 +111,21 @@ static inline int kw_memory_file(const char *name) {
     return fd;
 }
 
+/* Both ends of a pipe, neither inherited. */
+static inline int kw_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
+
+/* A counter that wakes who polls it. */
+static inline int kw_event(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
+
 /* A descriptor that becomes readable when the process ends; -1 where the kernel has none. */
 static inline int kw_process_descriptor(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+
+/* Starts a worker as the leader of a process group of its own, with all signals as they are by default: these
+ * descriptors are its socket, memory, stdout and stderr, it has no others. `variables` ends with null. Returns 0 or
+ * an errno. */
+int kw_spawn(const char *program, const int descriptors[4], char *const variables[], pid_t *child);
+
+/* The file that an address was loaded from; null when that cannot be told. */
+const char *kw_file_of(const void *address);
 
 #endif
