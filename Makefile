@@ -1,6 +1,7 @@
 # make build          the executable and the plugins, release, under .build/release
 # make demo           builds, then fine-tunes the shipped model and shows what changed
 # make test           everything that CI runs
+# make test-long      all tests under the address sanitizer, threads and workers under the thread sanitizer
 # make install        lays out bin, lib, include and share under PREFIX (and DESTDIR)
 # make bench          timings
 # make format         formats Swift and C
@@ -11,7 +12,7 @@ PREFIX ?= /usr/local
 SWIFT ?= swift
 export SWIFT
 
-.PHONY: build demo test install bench format setup clean
+.PHONY: build demo test test-long install bench format setup clean
 
 setup:
 	@.ci/setup.sh build
@@ -26,6 +27,10 @@ test:
 	@.ci/setup.sh test
 	@.ci/test.sh
 
+test-long:
+	@.ci/setup.sh test
+	@.ci/test-long.sh
+
 install: build
 	@.ci/install.sh "$(DESTDIR)" "$(PREFIX)"
 
@@ -38,4 +43,4 @@ format:
 	@.ci/format.sh fix
 
 clean:
-	rm -rf .build .build-test .build-asan
+	rm -rf .build .build-test .build-asan .build-long

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Every plugin exports its entry and nothing else (lower-case kinds of nm are local symbols).
+# Every plugin exports its entry and nothing else (lower-case kinds of nm are local symbols); what is written in C needs
+# the C library only, keel-worker also libffi.
 #
-#   .ci/exports.sh FOLDER      the folder of libkeel-*.so
+#   .ci/exports.sh FOLDER      the folder of keel-worker and libkeel-*.so
 set -eu
 found=0
 count=0
@@ -10,6 +11,20 @@ for file in "$1"/libkeel-*.so; do
     symbols=$(nm -D --defined-only "$file" | awk '$2 ~ /[A-Z]/ && $2 != "A" { print $3 }' | tr '\n' ' ')
     if [ "$symbols" != "keel_plugin_v1 " ]; then
         echo "$file exports: $symbols"
+        found=1
+    fi
+done
+# The plugins without a Swift file, by the names of their products.
+plain=$1/keel-worker
+for folder in Plugins/*; do
+    ls "$folder"/*.swift >/dev/null 2>&1 && continue
+    name=$(sed -n "s/.*\"$(basename "$folder")\": \"\([a-z0-9_]*\)\".*/\1/p" Package.swift)
+    plain="$plain $1/libkeel-$name.so"
+done
+for file in $plain; do
+    needs=$(readelf -d "$file" | awk '/NEEDED/ { print $NF }' | grep -vE '^\[(libc|libm|ld-linux.*|libffi)\.so' | tr '\n' ' ')
+    if [ -n "$needs" ]; then
+        echo "$file needs $needs"
         found=1
     fi
 done

@@ -105,15 +105,20 @@ package final class Instance: @unchecked Sendable {
     /// Restores a state; the instance must be fresh.
     package func load(_ state: State, context: CallContext = CallContext()) throws {
         guard let load = raw.load else {
-            throw KeelError(
-                "plugin",
-                "\(title) has no state, but the checkpoint holds one of \(state.bytes.count) bytes",
-                at: component.path, fix: "use the plugin that wrote the checkpoint", code: .config)
+            throw Instance.noState(title, state, at: component.path)
         }
         let call = Call(self, .load, batch: ColumnBatch(rows: 0), context: context)
         let status = state.bytes.withUnsafeBytes {
             load(memory, call.pointer, state.version, $0.baseAddress, $0.count)
         }
         try call.finish(status)
+    }
+
+    /// A checkpoint holds what the component cannot take.
+    static func noState(_ title: String, _ state: State, at path: String) -> KeelError {
+        KeelError(
+            "plugin",
+            "\(title) has no state, but the checkpoint holds one of \(state.bytes.count) bytes",
+            at: path, fix: "use the plugin that wrote the checkpoint", code: .config)
     }
 }

@@ -167,14 +167,6 @@ package final class InProcessReward: RewardRunner {
         return values.map { RewardScore(value: $0, milliseconds: each) }
     }
 
-    /// What an error calls the rows of a call: each once, the first few.
-    private static func place(of ids: [UInt64]) -> String {
-        var seen: [UInt64] = []
-        for id in ids where !seen.contains(id) && seen.count < 9 { seen.append(id) }
-        let names = seen.prefix(8).map { "\($0)" } + (seen.count > 8 ? ["..."] : [])
-        return (names.count == 1 ? "row " : "rows ") + names.joined(separator: ", ")
-    }
-
     /// The raw scores of a batch, as the plugin wrote them, and the seconds it took.
     package func score(
         _ batch: ColumnBatch, context override: CallContext? = nil
@@ -199,7 +191,7 @@ package final class InProcessReward: RewardRunner {
             try call.finish(status)
         } catch var error as KeelError where !call.batch.rowIDs.isEmpty {
             error.at =
-                "\(error.at ?? component.path), \(InProcessReward.place(of: call.batch.rowIDs))"
+                "\(error.at ?? component.path), \(RowNames.place(of: call.batch.rowIDs))"
             throw error
         }
         metrics.merge(call.metrics, prefix: name + "/")
@@ -234,5 +226,16 @@ extension ColumnBatch {
         }
         columns["tokens"] = Column(shape: [rows.count, width], ints: ids)
         columns["mask"] = Column(shape: [rows.count, width], mask)
+    }
+}
+
+/// What errors call rows.
+enum RowNames {
+    /// `row 3`, `rows 3, 4, 5`: each once, the first few.
+    static func place(of ids: [UInt64]) -> String {
+        var seen: [UInt64] = []
+        for id in ids where !seen.contains(id) && seen.count < 9 { seen.append(id) }
+        let names = seen.prefix(8).map { "\($0)" } + (seen.count > 8 ? ["..."] : [])
+        return (names.count == 1 ? "row " : "rows ") + names.joined(separator: ", ")
     }
 }

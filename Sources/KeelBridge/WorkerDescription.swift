@@ -4,6 +4,8 @@ import KeelCore
 
 /// The first look at a plugin file: a worker loads it, so that a file that crashes or hangs harms nobody.
 enum WorkerDescription {
+    /// The minor version of the contract that workers offer.
+    static let minor = Int(KW_MINOR)
     /// Seconds that loading a file may take.
     static let limit = 20.0
 
@@ -80,7 +82,7 @@ private final class PluginImage {
         for index in 0..<count {
             guard let place = word(2 + index), place <= size - 8 else { return nil }
             let offset = memory.loadUnaligned(fromByteOffset: place, as: UInt64.self)
-            guard offset > 0, offset < UInt64(size) else { return nil }
+            guard offset > 0, offset <= UInt64(size) else { return nil }
             let target = UInt64(UInt(bitPattern: memory)) + offset
             memory.storeBytes(of: target, toByteOffset: place, as: UInt64.self)
         }

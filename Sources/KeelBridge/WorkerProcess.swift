@@ -69,6 +69,7 @@ final class WorkerProcess {
             let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
             _ = socketpair(AF_UNIX, kind, 0, &pair)
             let (here, there) = (try keep(pair[0]), try keep(pair[1]))
+            let shared = try keep(fcntl(memory.descriptor, F_DUPFD_CLOEXEC, 64))
             var pipes: [(Int32, Int32)] = []
             for _ in 0..<2 {
                 var ends: [Int32] = [-1, -1]
@@ -76,8 +77,8 @@ final class WorkerProcess {
                 pipes.append((try keep(ends[0]), try keep(ends[1])))
             }
             id = try WorkerProcess.spawn(
-                program, [there, memory.descriptor, pipes[0].1, pipes[1].1])
-            for descriptor in [there, pipes[0].1, pipes[1].1] { close(descriptor) }
+                program, [there, shared, pipes[0].1, pipes[1].1])
+            for descriptor in [there, shared, pipes[0].1, pipes[1].1] { close(descriptor) }
             socket = here
             out = WorkerOutput(descriptor: pipes[0].0)
             err = WorkerOutput(descriptor: pipes[1].0)
@@ -221,14 +222,14 @@ final class WorkerProcess {
 
     /// Reads what has come; the answer when it is complete.
     private func receive() throws(WorkerFailure) -> WorkerReply? {
-        let before = received.count
-        received.reserveCapacity(before + 1 << 16)
+        var problem: Int32 = 0
         let block = [UInt8](unsafeUninitializedCapacity: 1 << 16) { buffer, count in
-            count = max(
-                0, recv(socket, buffer.baseAddress, buffer.count, Int32(MSG_DONTWAIT)))
+            let got = recv(socket, buffer.baseAddress, buffer.count, Int32(MSG_DONTWAIT))
+            problem = got < 0 ? errno : 0
+            count = max(0, got)
         }
         guard !block.isEmpty else {
-            if errno == EINTR || errno == EAGAIN { return nil }
+            if problem == EINTR || problem == EAGAIN { return nil }
             throw lost()
         }
         received += block
@@ -305,11 +306,7 @@ final class WorkerProcess {
     /// Ends the process and says what happened; nil = as it ended by itself.
     private func fail(_ cause: WorkerFailure.Cause?) -> WorkerFailure {
         var failure = WorkerFailure(cause: cause ?? .interrupted)
-        let words = memory.outputSize / 4
-        failure.unwritten = (0..<words).filter {
-            memory.results.load(fromByteOffset: $0 * 4, as: UInt32.self) == KW_UNWRITTEN
-        }
-        failure.touched = memory.touched.flatMap { $0 < words ? $0 : nil }
+        blame(&failure)
         end()
         if cause == nil, let status {
             let signal = status & 0x7F
@@ -319,6 +316,15 @@ final class WorkerProcess {
         err.finish { log(1, $0) }
         failure.lastLines = err.lastLines.isEmpty ? out.lastLines : err.lastLines
         return failure
+    }
+
+    /// Says how far the present call has come.
+    func blame(_ failure: inout WorkerFailure) {
+        let words = memory.outputSize / 4
+        failure.unwritten = (0..<words).filter {
+            memory.results.load(fromByteOffset: $0 * 4, as: UInt32.self) == KW_UNWRITTEN
+        }
+        failure.touched = memory.touched.flatMap { $0 < words ? $0 : nil }
     }
 
     /// Kills the process with all that it has started, and takes its leave.

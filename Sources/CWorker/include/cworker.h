@@ -107,7 +107,7 @@ typedef struct kw_control {
 static inline int kw_memory_file(const char *name) {
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd >= 0)
-        syscall(SYS_fcntl, fd, 1033 /* F_ADD_SEALS */, 0x0002 /* F_SEAL_SHRINK */);
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK);
     return fd;
 }
 

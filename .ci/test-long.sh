@@ -1,0 +1,26 @@
+#!/bin/bash
+# What takes too long for every change: all tests under the address sanitizer, threads and workers under the thread sanitizer.
+#
+#   .ci/test-long.sh [CHECK...]      only these; the names stand at the end of this file
+#
+# Goes on after a failure; the last line counts tests and checks together, `N passed, M failed`.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+swift=${SWIFT:-swift}
+build=.build-long
+. .ci/report.sh
+
+# sanitize KIND COMMAND...: `swift COMMAND` with every product built for the sanitizer
+sanitize() {
+    local kind=$1 command=$2
+    shift 2
+    # Plugins are loaded by the executable: they take the sanitizer's functions from it.
+    ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS="suppressions=$PWD/.ci/tsan.supp halt_on_error=0" \
+        "$swift" "$command" "--sanitize=$kind" --scratch-path "$build/$kind" -Xlinker --export-dynamic "$@"
+}
+
+check thread-build sanitize thread build --build-tests
+tests thread sanitize thread test --skip-build --filter 'Worker|ThreadPool|NativeReward|Overlap'
+check address-build sanitize address build --build-tests
+tests address sanitize address test --skip-build
+summary "make test-long"
