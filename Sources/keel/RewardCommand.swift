@@ -9,12 +9,17 @@ struct RewardCommand: ParsableCommand {
     struct Try: KeelCommand {
         static let configuration = CommandConfiguration(
             abstract:
-                "Scores a data file: distribution, timings, agreement with labels; no model needed."
-        )
+                "Scores a data file: distribution, timings, agreement with labels.",
+            discussion: """
+                EXAMPLES
+                  keel reward try length --data rows.jsonl --params '{"target": 80}'
+                  keel reward try model --model reward-model --data pairs.jsonl
+                  keel reward try --rewards config.json --data pairs.jsonl --json
+                """)
 
         @Argument(
             help: ArgumentHelp("A reward's name or the path of a plugin.", valueName: "PLUGIN"))
-        var plugin: String
+        var plugin: String?
 
         @Option(
             help: ArgumentHelp(
@@ -22,8 +27,27 @@ struct RewardCommand: ParsableCommand {
             completion: .file())
         var data: String
 
+        @Option(
+            help: ArgumentHelp(
+                "A config: all its `rewards`, and what `combine` makes of them.",
+                valueName: "CONFIG"), completion: .file())
+        var rewards: String?
+
         @Option(help: ArgumentHelp("Parameters, a JSON object.", valueName: "JSON"))
         var params: String?
+
+        @Option(
+            help: ArgumentHelp("The folder of the reward model.", valueName: "DIR"),
+            completion: .directory)
+        var model: String?
+
+        @Option(
+            help: ArgumentHelp("The folder of the judge.", valueName: "DIR"), completion: .directory
+        )
+        var judge: String?
+
+        @Option(help: ArgumentHelp("Tokens of a judge's reply at most.", valueName: "N"))
+        var maxNewTokens: Int?
 
         @Option(help: ArgumentHelp("Score the first N rows only.", valueName: "N"))
         var limit: Int?
@@ -36,12 +60,27 @@ struct RewardCommand: ParsableCommand {
 
         func validate() throws {
             if let limit, limit < 1 { throw ValidationError("--limit must be at least 1.") }
+            if let maxNewTokens, maxNewTokens < 1 {
+                throw ValidationError("--max-new-tokens must be at least 1.")
+            }
+            if (plugin == nil) == (rewards == nil) {
+                throw ValidationError("Give a PLUGIN or --rewards CONFIG.")
+            }
+            if rewards != nil, params != nil || model != nil || judge != nil {
+                throw ValidationError("--params, --model and --judge belong to a PLUGIN.")
+            }
         }
 
         func run() throws {
-            let params = try jsonObject(params, option: "--params")
-            let report = try RewardTry(
-                plugin: plugin, data: data, params: params, limit: limit, catalog: plugins.catalog)
+            var options = RewardTry.Options(data: data)
+            options.plugin = plugin
+            options.config = rewards
+            options.params = try jsonObject(params, option: "--params")
+            options.model = model
+            options.judge = judge
+            options.maxNewTokens = maxNewTokens
+            options.limit = limit
+            let report = try RewardTry(options, catalog: plugins.catalog)
             print(json ? report.json.text() : report.text)
             for warning in report.warnings { Log.warning(warning) }
         }

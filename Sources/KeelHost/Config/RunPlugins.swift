@@ -136,32 +136,16 @@ private struct PluginSearch {
         }
     }
 
-    /// A plugin that reads a model's scores, or asks a judge, has one; no other does.
+    /// The models of an entry are those that its plugin works with, and folders of the right kind.
     private func checkModels(
         _ component: Component, _ reward: RewardConfig, _ section: String, _ reader: ConfigReader
     ) {
-        let wantsScores = component.needs.contains("model_scores")
-        let takesScores = wantsScores || component.needs.contains("model_scores?")
-        let asks = component.hasCallback("ask")
-        if wantsScores, reward.model == nil {
+        for problem in RewardModels.problems(component, reward) {
+            let key = "\(section).\(problem.isMissing ? "plugin" : problem.key)"
             reader.report(
-                "reward \"\(component.name)\" reads the scores of a reward model, but the entry names none",
-                at: "\(section).plugin", fix: "add \"model\": {\"path\": \"FOLDER\"}")
-        }
-        if asks, reward.judge == nil {
-            reader.report(
-                "reward \"\(component.name)\" asks a judge, but the entry names none",
-                at: "\(section).plugin", fix: "add \"judge\": {\"path\": \"FOLDER\"}")
-        }
-        if !takesScores, reward.model != nil {
-            reader.report(
-                "reward \"\(component.name)\" does not read the scores of a model",
-                at: "\(section).model", fix: "remove it, or use the reward \"model\"")
-        }
-        if !asks, reward.judge != nil {
-            reader.report(
-                "reward \"\(component.name)\" does not ask a judge", at: "\(section).judge",
-                fix: "remove it, or use the reward \"judge\"")
+                problem.what, at: key,
+                fix: problem.isMissing
+                    ? "add \"\(problem.key)\": {\"path\": \"FOLDER\"} to the entry" : "remove it")
         }
         for (path, key) in [(reward.model?.path, "model"), (reward.judge?.path, "judge")] {
             // A folder that does not exist has been told of by the reader.

@@ -73,6 +73,47 @@ final class RewardModels {
         }
     }
 
+    /// Something that a plugin and the models of its entry do not have in common.
+    struct Problem {
+        var what: String
+        /// `model` or `judge`.
+        var key: String
+        /// The plugin wants one and there is none; else the other way round.
+        var isMissing: Bool
+    }
+
+    /// A plugin that reads a model's scores, or asks a judge, has one; no other does.
+    static func problems(_ component: Component, _ reward: RewardConfig) -> [Problem] {
+        let title = component.title
+        let wantsScores = component.needs.contains("model_scores")
+        let takesScores = wantsScores || component.needs.contains("model_scores?")
+        let asks = component.hasCallback("ask")
+        var found: [Problem] = []
+        if wantsScores, reward.model == nil {
+            found.append(
+                Problem(
+                    what: "\(title) reads the scores of a reward model, but none is named",
+                    key: "model", isMissing: true))
+        }
+        if asks, reward.judge == nil {
+            found.append(
+                Problem(
+                    what: "\(title) asks a judge, but none is named", key: "judge", isMissing: true)
+            )
+        }
+        if !takesScores, reward.model != nil {
+            found.append(
+                Problem(
+                    what: "\(title) does not read the scores of a model", key: "model",
+                    isMissing: false))
+        }
+        if !asks, reward.judge != nil {
+            found.append(
+                Problem(what: "\(title) does not ask a judge", key: "judge", isMissing: false))
+        }
+        return found
+    }
+
     /// Refuses what is no folder of a reward model, or of a language model, before anything is loaded.
     static func check(_ path: String, isJudge: Bool, place: String) throws {
         try at(place) {

@@ -96,7 +96,7 @@ final class RewardSet {
         for runner in runners { reported.merge(runner.takeMetrics()) }
         let scores = answers.map { $0.map { Double($0.value) } }
         let combined = try composition.combine(
-            scores, rows: rows.indices.map { describe(rows[$0], $0, answers) }, purpose: purpose
+            scores, rows: describe(rows, answers), purpose: purpose
         ) { "row \(rows[$0].id)" }
         return Scored(
             names: names, scores: scores, rewards: combined.rewards, used: combined.used,
@@ -118,17 +118,22 @@ final class RewardSet {
         }
     }
 
-    private func describe(
-        _ row: RewardRow, _ number: Int, _ answers: [[RewardScore]]
-    ) -> RewardComposition.Row {
-        var known = RewardComposition.Row()
-        known.length = row.tokens.count
-        known.isFinished = row.isFinished
-        known.isDropped = answers.contains { $0[number].isFailed && $0[number].value.isNaN }
-        if let tag, let value = row.row.value(at: tag) {
-            known.isTagged = value.bool ?? value.number.map { $0 != 0 } ?? !value.isNull
+    /// What the composition needs to know of the rows.
+    ///
+    /// - Parameter answers: `[reward][row]`; a row that failed and has no score is dropped.
+    func describe(
+        _ rows: [RewardRow], _ answers: [[RewardScore]]
+    ) -> [RewardComposition.Row] {
+        rows.enumerated().map { number, row in
+            var known = RewardComposition.Row()
+            known.length = row.tokens.count
+            known.isFinished = row.isFinished
+            known.isDropped = answers.contains { $0[number].isFailed && $0[number].value.isNaN }
+            if let tag, let value = row.row.value(at: tag) {
+                known.isTagged = value.bool ?? value.number.map { $0 != 0 } ?? !value.isNull
+            }
+            return known
         }
-        return known
     }
 
     // MARK: - Checkpoints

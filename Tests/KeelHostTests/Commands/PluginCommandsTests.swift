@@ -144,7 +144,10 @@ struct PluginCommandsTests {
             {"prompt": "b", "chosen": "ab", "rejected": "abc"}
             {"prompt": "c", "chosen": "xyz", "rejected": "abc"}
             """)
-        let report = try RewardTry(plugin: path, data: data, params: ["scale": 2], catalog: catalog)
+        var options = RewardTry.Options(data: data)
+        options.plugin = path
+        options.params = ["scale": 2]
+        let report = try RewardTry(options, catalog: catalog)
         #expect(report.json["chosen_scores"] == [22.0, 4.0, 6.0])
         #expect(report.json["agreement"]?["chosen_higher"] == 1)
         #expect(report.json["agreement"]?["equal"] == 1)
@@ -162,7 +165,9 @@ struct PluginCommandsTests {
             {"prompt": "a", "completion": "one"}
             {"prompt": "b", "completion": "two"}
             """)
-        let report = try RewardTry(plugin: path, data: data, params: [:], catalog: catalog)
+        var options = RewardTry.Options(data: data)
+        options.plugin = path
+        let report = try RewardTry(options, catalog: catalog)
         #expect(report.json["scores"] == [3.0, 3.0])
         #expect(report.warnings == ["every score is 3: a constant reward teaches nothing"])
     }
