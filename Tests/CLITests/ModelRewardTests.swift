@@ -14,6 +14,7 @@ import Testing
         let json = try JSON.parse(try work.folder.read("model.json"), name: "model.json")
         var config = try #require(json.object)
         config["architectures"] = ["LlamaForSequenceClassification"]
+        config["id2label"] = ["0": "LABEL_0"]
         try work.folder.write("rm.json", JSON.object(config).text())
         try make("rm", tokenizer: "smollm_style")
         config["vocab_size"] = 8000
@@ -117,7 +118,7 @@ import Testing
                 "[{ \"plugin\": \"model\" }]", ExitCode.config,
                 """
                 error[config]: reward "model" reads the scores of a reward model, but none is named
-                  at:  many.json:6:27, key rewards[0].plugin
+                  at:  many.json:6:17, key rewards[0].plugin
                   fix: add "model": {"path": "FOLDER"} to the entry
                 """
             ),
@@ -125,7 +126,7 @@ import Testing
                 "[{ \"plugin\": \"judge\" }]", .config,
                 """
                 error[config]: reward "judge" asks a judge, but none is named
-                  at:  many.json:6:27, key rewards[0].plugin
+                  at:  many.json:6:17, key rewards[0].plugin
                   fix: add "judge": {"path": "FOLDER"} to the entry
                 """
             ),
@@ -133,7 +134,7 @@ import Testing
                 "[{ \"plugin\": \"length\", \"model\": { \"path\": \"rm\" } }]", .config,
                 """
                 error[config]: reward "length" does not read the scores of a model
-                  at:  many.json:6:46, key rewards[0].model
+                  at:  many.json:6:37, key rewards[0].model
                   fix: remove it
                 """
             ),
@@ -141,7 +142,7 @@ import Testing
                 "[{ \"plugin\": \"model\", \"model\": { \"path\": \"base\" } }]", .badData,
                 """
                 error[model]: a language model gives no scores
-                  at:  many.json:6:55, key rewards[0].model.path: $DIR/base
+                  at:  many.json:6:47, key rewards[0].model.path: $DIR/base
                   fix: name a reward model (*ForSequenceClassification with one label), or use the reward "judge"
                 """
             ),
@@ -149,7 +150,7 @@ import Testing
                 "[{ \"plugin\": \"judge\", \"judge\": { \"path\": \"rm\" } }]", .badData,
                 """
                 error[model]: a reward model cannot answer questions
-                  at:  many.json:6:55, key rewards[0].judge.path: $DIR/rm
+                  at:  many.json:6:47, key rewards[0].judge.path: $DIR/rm
                   fix: name a language model, or use the reward "model"
                 """
             ),

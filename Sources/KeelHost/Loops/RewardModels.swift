@@ -288,17 +288,15 @@ struct JudgeSource: RewardSource {
         let room = loaded.model.architecture.contextLength - config.maxNewTokens
         var requests: [GenerationRequest] = []
         var numbers: [Int] = []
-        // Several completions of one prompt share its row's id: their replies are drawn apart.
-        var seen: [UInt64: UInt64] = [:]
         for (number, question) in questions.enumerated() {
-            let turn = seen[rows[number].id, default: 0]
-            seen[rows[number].id] = turn + 1
             guard let question else { continue }
-            let ids = try ids(String(decoding: question, as: UTF8.self))
+            let text = String(decoding: question, as: UTF8.self)
+            let ids = try ids(text)
             let fits = ids.count <= room && !ids.isEmpty
             metrics.add("\(runner.name)/too_long", fits ? 0 : 1, .mean)
             guard fits else { continue }
-            let draws = RandomStream(seed: seed, place: "judge", rows[number].id, turn)
+            // Row and question decide the draws, not the order in which completions came.
+            let draws = RandomStream(seed: seed, place: "judge \(text)", rows[number].id)
             requests.append(GenerationRequest(prompt: ids, rowID: draws.bits(0)))
             numbers.append(number)
         }
