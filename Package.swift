@@ -16,6 +16,12 @@ let cPlugins = [
 ].sorted { $0.key < $1.key }
 /// C plugins that search texts by regular expressions.
 let patternPlugins = ["Judge", "Regex"]
+/// C plugins that call functions of math.h: a worker brings no libm with it.
+let mathPlugins = ["Model"]
+/// Where an installed plugin finds the libraries that come with Keel: `lib/keel`, above `lib/keel/plugins`.
+let installedLibraries: [LinkerSetting] = [
+    .unsafeFlags(["-Xlinker", "-rpath", "-Xlinker", "$ORIGIN/.."])
+]
 
 let strict: [SwiftSetting] =
     Context.environment["KEEL_STRICT"] == nil ? [] : [.treatAllWarnings(as: .error)]
@@ -155,6 +161,8 @@ let package = Package(
                 path: "Plugins/\($0.key)",
                 publicHeadersPath: ".",
                 cSettings: [.unsafeFlags(["-fvisibility=hidden"])] + plainC + strictC,
-                linkerSettings: pluginLink + plainCLink)
+                linkerSettings: pluginLink + plainCLink
+                    + (mathPlugins.contains($0.key) ? [.linkedLibrary("m")] : [])
+                    + (patternPlugins.contains($0.key) ? installedLibraries : []))
         }
 )

@@ -164,37 +164,53 @@ static int answer_of(keel_str s, const rule *r, keel_str *answer) {
     return r->extract == LAST_NUMBER ? text_find_number(s.p, s.n, 1, &number) : answer->n > 0;
 }
 
-static int is_right(keel_str answer, keel_str want, const rule *r) {
-    double a, b;
-    keel_str part;
-    if (find_boxed(want, &part) || find_marker(want, r->markers, &part))
-        want = part;
-    if (r->compare != COMPARE_STRING && as_number(want, &b)) {
-        /* An answer of words may hold the number: "she has 42 apples". */
-        if (as_number(answer, &a) || text_find_number(answer.p, answer.n, 1, &a))
-            return fabs(a - b) <= r->tolerance * fmax(1, fabs(b));
-        return 0;
-    }
-    return r->compare != COMPARE_NUMBER && same_text(answer, want, r->ignore_case);
+/* What a response answers, looked at once whatever it is compared with. */
+typedef struct given {
+    keel_str text;
+    int there, is_number;
+    double number;
+} given;
+
+static given given_in(keel_str response, const rule *r) {
+    given g = {{0, 0}, 0, 0, 0};
+    g.there = answer_of(response, r, &g.text);
+    /* An answer of words may hold the number: "she has 42 apples". */
+    if (g.there && r->compare != COMPARE_STRING)
+        g.is_number = as_number(g.text, &g.number) ||
+                      text_find_number(g.text.p, g.text.n, 1, &g.number);
+    return g;
 }
 
-/* The row's answers are right[0] or, where the field is a list, its values; -1 when there is no field. */
-static int judge(keel_call *c, size_t row, const char *field, keel_str answer, int has_answer,
-                 const rule *r) {
+static int is_right(const given *g, keel_str want, const rule *r) {
+    double number;
+    keel_str part;
+    if (!g->there)
+        return 0;
+    if (find_boxed(want, &part) || find_marker(want, r->markers, &part))
+        want = part;
+    if (r->compare != COMPARE_STRING && as_number(want, &number))
+        return g->is_number && fabs(g->number - number) <= r->tolerance * fmax(1, fabs(number));
+    return r->compare != COMPARE_NUMBER && same_text(g->text, want, r->ignore_case);
+}
+
+/* Answers of a row that are looked at. */
+enum { MOST_ANSWERS = 256 };
+
+/* Whether the answer is the row's or, where the field is a list, one of its values; -1 when there is no field. */
+static int judge(keel_call *c, size_t row, const char *field, const given *g, const rule *r) {
     char pointer[512];
     keel_str want = keel_field(c, row, field);
     if (!want.p)
         return -1;
     snprintf(pointer, sizeof pointer, "%s/0", field);
-    if (!keel_field(c, row, pointer).p)
-        return has_answer && is_right(answer, want, r);
+    keel_str item = keel_field(c, row, pointer);
+    if (!item.p)
+        return is_right(g, want, r);
     int right = 0;
-    for (unsigned k = 0; k < 10000 && !right; k++) {
+    for (unsigned k = 1; item.p && !right && k <= MOST_ANSWERS; k++) {
+        right = is_right(g, item, r);
         snprintf(pointer, sizeof pointer, "%s/%u", field, k);
-        want = keel_field(c, row, pointer);
-        if (!want.p)
-            break;
-        right = has_answer && is_right(answer, want, r);
+        item = keel_field(c, row, pointer);
     }
     return right;
 }
@@ -207,14 +223,15 @@ static keel_status score(void *self, keel_call *c, size_t n, float *out) {
     double none = keel_num(c, "no_answer");
     const char *field = keel_string(c, "field").p;
     (void)self;
+    if (!field)
+        return KEEL_E_MISSING;
     for (size_t i = 0; i < n; i++) {
-        keel_str answer = {0, 0};
-        int has_answer = answer_of(keel_text(c, "response", i), &r, &answer);
-        int right = judge(c, i, field, answer, has_answer, &r);
+        given g = given_in(keel_text(c, "response", i), &r);
+        int right = judge(c, i, field, &g, &r);
         if (right < 0)
             continue;
-        out[i] = (float)(!has_answer ? none : right ? correct : wrong);
-        keel_metric(c, "answered", has_answer);
+        out[i] = (float)(!g.there ? none : right ? correct : wrong);
+        keel_metric(c, "answered", g.there);
         keel_metric(c, "accuracy", right);
     }
     return KEEL_OK;

@@ -47,10 +47,11 @@ static double count_matches(text_pattern *own, keel_str s, double most) {
 
 static keel_status score(void *self, keel_call *c, size_t n, float *out) {
     text_pattern *own = self;
-    int mode = (int)keel_num(c, "mode"), group = (int)keel_num(c, "group");
+    int mode = (int)keel_num(c, "mode");
+    size_t group = (size_t)keel_num(c, "group");
     double hit = keel_num(c, "match_score"), miss = keel_num(c, "miss_score");
     double most = keel_num(c, "max_count");
-    const char *column = keel_string(c, "text").p;
+    const char *column = (int)keel_num(c, "text") == 0 ? "response" : "prompt";
     for (size_t i = 0; i < n; i++) {
         keel_str s = keel_text(c, column, i);
         const PCRE2_SIZE *ends;

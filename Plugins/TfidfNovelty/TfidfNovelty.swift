@@ -68,7 +68,11 @@ struct TfidfNovelty: GroupReward {
             return sample.field(field).map { [terms(of: $0)] } ?? []
         }
         var texts: [[String: Int]] = []
-        while let text = sample.field("\(field)/\(texts.count)") { texts.append(terms(of: text)) }
+        while texts.count < TfidfNovelty.mostTexts,
+            let text = sample.field("\(field)/\(texts.count)")
+        {
+            texts.append(terms(of: text))
+        }
         return texts
     }
 
@@ -84,6 +88,9 @@ struct TfidfNovelty: GroupReward {
             ? cosines.last ?? 0 : cosines.reduce(0, +) / Double(Swift.max(1, cosines.count))
         return Swift.max(0, 1 - closest)
     }
+
+    /// Texts of a field that are looked at.
+    private static let mostTexts = 256
 
     private func terms(of text: String) -> [String: Int] {
         var counts: [String: Int] = [:]
