@@ -193,25 +193,86 @@ static int is_right(const given *g, keel_str want, const rule *r) {
     return r->compare != COMPARE_NUMBER && same_text(g->text, want, r->ignore_case);
 }
 
-/* Answers of a row that are looked at. */
-enum { MOST_ANSWERS = 256 };
+/* ---------------------------------------------------------------- lists of answers */
+
+static size_t put_utf8(char *out, unsigned code) {
+    if (code < 0x80) {
+        out[0] = (char)code;
+        return 1;
+    }
+    if (code < 0x800) {
+        out[0] = (char)(0xC0 | code >> 6), out[1] = (char)(0x80 | (code & 0x3F));
+        return 2;
+    }
+    out[0] = (char)(0xE0 | code >> 12), out[1] = (char)(0x80 | (code >> 6 & 0x3F));
+    out[2] = (char)(0x80 | (code & 0x3F));
+    return 3;
+}
+
+/* The bytes of the JSON string that begins behind its quote at list[*at]; written to `out`, which holds the list. */
+static keel_str read_string(keel_str list, size_t *at, char *out) {
+    size_t n = 0;
+    while (*at < list.n && list.p[*at] != '"') {
+        char c = list.p[(*at)++];
+        if (c == '\\' && *at < list.n) {
+            c = list.p[(*at)++];
+            if (c == 'u' && *at + 4 <= list.n) {
+                char digits[5] = {list.p[*at], list.p[*at + 1], list.p[*at + 2], list.p[*at + 3]};
+                n += put_utf8(out + n, (unsigned)strtoul(digits, NULL, 16));
+                *at += 4;
+                continue;
+            }
+            c = c == 'n' ? '\n' : c == 't' ? '\t' : c == 'r' ? '\r' : c;
+        }
+        out[n++] = c;
+    }
+    *at += *at < list.n;
+    return (keel_str){out, n};
+}
+
+/* The next value of a JSON list: a string's own bytes, anything else as it stands. 0 at the end. */
+static int next_value(keel_str list, size_t *at, char *out, keel_str *item) {
+    while (*at < list.n && (text_is_space(list.p[*at]) || list.p[*at] == ','))
+        (*at)++;
+    if (*at >= list.n || list.p[*at] == ']')
+        return 0;
+    if (list.p[*at] == '"') {
+        (*at)++;
+        *item = read_string(list, at, out);
+        return 1;
+    }
+    size_t start = *at, depth = 0;
+    for (; *at < list.n; (*at)++) {
+        char c = list.p[*at];
+        if (depth == 0 && (c == ',' || c == ']'))
+            break;
+        depth += c == '[' || c == '{';
+        depth -= c == ']' || c == '}';
+    }
+    *item = (keel_str){list.p + start, *at - start};
+    text_trim(&item->p, &item->n);
+    return 1;
+}
 
 /* Whether the answer is the row's or, where the field is a list, one of its values; -1 when there is no field. */
 static int judge(keel_call *c, size_t row, const char *field, const given *g, const rule *r) {
     char pointer[512];
-    keel_str want = keel_field(c, row, field);
+    keel_str want = keel_field(c, row, field), item;
     if (!want.p)
         return -1;
+    /* A text that begins with [ is no list: only a list has a first value. */
     snprintf(pointer, sizeof pointer, "%s/0", field);
-    keel_str item = keel_field(c, row, pointer);
-    if (!item.p)
+    if (want.n == 0 || want.p[0] != '[' || !keel_field(c, row, pointer).p)
         return is_right(g, want, r);
-    int right = 0;
-    for (unsigned k = 1; item.p && !right && k <= MOST_ANSWERS; k++) {
-        right = is_right(g, item, r);
-        snprintf(pointer, sizeof pointer, "%s/%u", field, k);
-        item = keel_field(c, row, pointer);
+    char *room = malloc(want.n);
+    if (!room) {
+        keel_fail(c, KEEL_E_INTERNAL, "out of memory");
+        return -1;
     }
+    int right = 0;
+    for (size_t at = 1; !right && next_value(want, &at, room, &item);)
+        right = is_right(g, item, r);
+    free(room);
     return right;
 }
 

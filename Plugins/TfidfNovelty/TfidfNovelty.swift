@@ -11,7 +11,7 @@ import KeelPlugin
 ///
 ///     group    the other responses to the same prompt (a group of one: not applicable);  all responses of the group
 ///     prompt   the prompt: novelty is low for a response that copies it;                 response and prompt
-///     field    the row's value at the JSON pointer `field`, or each text of a list there (absent: not applicable);
+///     field    the row's value at the JSON pointer `field`, or each of 256 texts of a list there (none: not applicable);
 ///              response and these texts
 ///
 /// From 0 (says the same) to 1 (shares no term). A response without terms is 0: silence is not new. Sums go over the terms

@@ -30,6 +30,10 @@ struct ExactAnswerTests {
         #expect(try score("B", ["A", "b"]) == 1)
         #expect(try score("C", ["A", "b"]) == 0)
         #expect(try score("7", [1, 7]) == 1)
+        #expect(try score("a\"b", ["q", "a\"b"]) == 1)
+        #expect(try score("3", [["x": [1, 2]], 3]) == 1)
+        // A text with brackets is no list.
+        #expect(try score("[x]", "[x]") == 1)
     }
 
     @Test(
