@@ -340,14 +340,14 @@ typedef struct keel_plugin {
     .param_count = KEEL_COUNT_(keel_param, __VA_ARGS__), .param_stride = (uint32_t)sizeof(keel_param)
 #define KEEL_PHASES(...) .phases = KEEL_LIST_(keel_phase, __VA_ARGS__), \
     .phase_count = KEEL_COUNT_(keel_phase, __VA_ARGS__), .phase_stride = (uint32_t)sizeof(keel_phase)
-#define KEEL_PARAM_F64(NAME, DEFAULT, MIN, MAX, HELP) {NAME, KEEL_TYPE_F64, 0, DEFAULT, MIN, MAX, 0, 0, HELP}
-#define KEEL_PARAM_I64(NAME, DEFAULT, MIN, MAX, HELP) {NAME, KEEL_TYPE_I64, 0, DEFAULT, MIN, MAX, 0, 0, HELP}
-#define KEEL_PARAM_BOOL(NAME, DEFAULT, HELP) {NAME, KEEL_TYPE_BOOL, 0, DEFAULT, 0, 0, 0, 0, HELP}
-#define KEEL_PARAM_STR(NAME, DEFAULT, HELP) {NAME, KEEL_TYPE_STR, 0, 0, 0, 0, DEFAULT, 0, HELP}
-#define KEEL_PARAM_JSON(NAME, DEFAULT, HELP) {NAME, KEEL_TYPE_JSON, 0, 0, 0, 0, DEFAULT, 0, HELP}
-#define KEEL_PARAM_LIST(NAME, DEFAULT, MIN, MAX, HELP) {NAME, KEEL_TYPE_F64_LIST, 0, 0, MIN, MAX, DEFAULT, 0, HELP}
+#define KEEL_PARAM_F64(NAME, DEFAULT, MIN, MAX, HELP) {.name = NAME, .type = KEEL_TYPE_F64, .value = DEFAULT, .min = MIN, .max = MAX, .help = HELP}
+#define KEEL_PARAM_I64(NAME, DEFAULT, MIN, MAX, HELP) {.name = NAME, .type = KEEL_TYPE_I64, .value = DEFAULT, .min = MIN, .max = MAX, .help = HELP}
+#define KEEL_PARAM_BOOL(NAME, DEFAULT, HELP) {.name = NAME, .type = KEEL_TYPE_BOOL, .value = DEFAULT, .help = HELP}
+#define KEEL_PARAM_STR(NAME, DEFAULT, HELP) {.name = NAME, .type = KEEL_TYPE_STR, .text = DEFAULT, .help = HELP}
+#define KEEL_PARAM_JSON(NAME, DEFAULT, HELP) {.name = NAME, .type = KEEL_TYPE_JSON, .text = DEFAULT, .help = HELP}
+#define KEEL_PARAM_LIST(NAME, DEFAULT, MIN, MAX, HELP) {.name = NAME, .type = KEEL_TYPE_F64_LIST, .min = MIN, .max = MAX, .text = DEFAULT, .help = HELP}
 #define KEEL_PARAM_ENUM(NAME, DEFAULT, HELP, ...) \
-    {NAME, KEEL_TYPE_ENUM, 0, 0, 0, 0, DEFAULT, KEEL_LIST_(keel_name, __VA_ARGS__, 0), HELP}
+    {.name = NAME, .type = KEEL_TYPE_ENUM, .text = DEFAULT, .choices = KEEL_LIST_(keel_name, __VA_ARGS__, 0), .help = HELP}
 
 /* The exported function. After the id and the version: addresses of the components. */
 #define KEEL_PLUGIN(ID, VERSION, ...) KEEL_PLUGIN_QUERY(ID, VERSION, 0, __VA_ARGS__)
@@ -355,7 +355,7 @@ typedef struct keel_plugin {
     KEEL_EXPORT const keel_plugin *keel_plugin_v1(void); \
     KEEL_EXPORT const keel_plugin *keel_plugin_v1(void) { \
         static const keel_component *const list[] = {__VA_ARGS__, 0}; \
-        static const keel_plugin plugin = {(uint32_t)sizeof(keel_plugin), KEEL_API, ID, VERSION, list, QUERY}; \
+        static const keel_plugin plugin = {.size = (uint32_t)sizeof(keel_plugin), .api = KEEL_API, .id = ID, .version = VERSION, .components = list, .query = QUERY}; \
         return &plugin; \
     }
 
