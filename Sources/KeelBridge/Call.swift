@@ -128,6 +128,10 @@ final class Call: @unchecked Sendable {
     private var texts: [String: [keel_str]] = [:]
     private var ids: [Int: UnsafeMutablePointer<Int32>] = [:]
     private var phaseName: UnsafePointer<CChar>?
+    /// What `batch` lacks and can be made; only in `prepare`.
+    var source: ColumnSource?
+    /// Why `source` could not make a column: it ends the callback in the error's own words.
+    private(set) var sourceError: (any Error)?
     /// Which rows count; filled when first asked for.
     var live: LiveRows?
     /// Where watchers see the callback; -1 once it has returned.
@@ -324,12 +328,22 @@ final class Call: @unchecked Sendable {
 
     func hasColumn(_ name: String) -> Bool {
         if batch.text[name] != nil || (name == "row" && !batch.rowJSON.isEmpty) { return true }
-        return batch.hasColumn(name) && isDeclared(name, instance.readable(phase: context.phase))
+        return (batch.hasColumn(name) || source?.has(name) == true)
+            && isDeclared(name, instance.readable(phase: context.phase))
     }
 
     /// A column that must be there.
     func find(_ name: String) throws(CallFailure) -> Column {
         try checkDeclared(name)
+        if let column = batch.column(name) { return column }
+        do {
+            if let made = try source?.column(behind: name) {
+                batch.columns[made.name] = made.column
+            }
+        } catch {
+            sourceError = error
+            throw CallFailure(.internal, "the column \"\(name)\" could not be computed")
+        }
         guard let column = batch.column(name) else {
             throw CallFailure(
                 .missing,

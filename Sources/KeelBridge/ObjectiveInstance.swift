@@ -75,14 +75,20 @@ package final class ObjectiveInstance {
 
     /// Runs the objective's `prepare` over the rows of a step; adds the columns it gives.
     ///
+    /// - Parameter source: columns beyond those of the batch, made when `prepare` asks for them.
     /// - Returns: the metrics it reported.
     @discardableResult
-    package func prepare(_ batch: inout ColumnBatch, context: CallContext) throws -> MetricSums {
+    package func prepare(
+        _ batch: inout ColumnBatch, source: ColumnSource? = nil, context: CallContext
+    ) throws -> MetricSums {
         try checkPhase(context.phase)
         guard let prepare = instance.rawPhases[context.phase]?.prepare ?? instance.raw.prepare
         else { return MetricSums() }
         let call = Call(instance, .prepare, batch: batch, context: context)
-        try call.finish(prepare(instance.own, call.pointer))
+        call.source = source
+        let status = prepare(instance.own, call.pointer)
+        if let error = call.sourceError { throw error }
+        try call.finish(status)
         if call.given.contains("weight"), let weight = call.batch.columns["weight"] {
             guard weight.shape == [batch.rows], weight.values.allSatisfy(\.isFinite) else {
                 throw call.error(

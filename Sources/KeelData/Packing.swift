@@ -2,7 +2,7 @@
 ///
 /// The completions of a row are branches: they see their prompt and themselves, never each other,
 /// so the result is the same as for separate sequences. The last token of a branch is a target
-/// only; nothing depends on its own state, which is therefore not computed.
+/// only; where nothing depends on its own state, it is not computed.
 ///
 ///     row 0:  [ prompt ][ chosen 0..<n-1 ][ rejected 0..<m-1 ]   row 1: ...
 package struct Packing: Sendable, Equatable {
@@ -23,13 +23,17 @@ package struct Packing: Sendable, Equatable {
     package var targets: [Int32] = []
     /// The range of targets of every completion, in the order of rows and sides.
     package var completions: [Range<Int>] = []
+    /// The packed token that ends each completion; empty where last tokens are left out.
+    package var last: [Int32] = []
 
-    /// - Parameter rows: each with at least one prompt token and no empty completion.
-    package init(_ rows: some Sequence<TokenizedRow>) {
-        for row in rows { append(row) }
+    /// - Parameters:
+    ///   - rows: each with at least one prompt token and no empty completion.
+    ///   - includesLast: also the last token of every branch, whose state a score is read from.
+    package init(_ rows: some Sequence<TokenizedRow>, includesLast: Bool = false) {
+        for row in rows { append(row, includesLast) }
     }
 
-    private mutating func append(_ row: TokenizedRow) {
+    private mutating func append(_ row: TokenizedRow, _ includesLast: Bool) {
         precondition(!row.prompt.isEmpty, "row \(row.index) has no prompt token")
         let start = ids.count
         ids += row.prompt
@@ -40,9 +44,11 @@ package struct Packing: Sendable, Equatable {
         for completion in row.completions {
             precondition(!completion.isEmpty, "row \(row.index) has an empty completion")
             let begin = ids.count
-            ids += completion.dropLast()
-            positions += (0..<completion.count - 1).map { Int32(row.prompt.count + $0) }
+            let length = completion.count - (includesLast ? 0 : 1)
+            ids += completion.prefix(length)
+            positions += (0..<length).map { Int32(row.prompt.count + $0) }
             let own = begin..<ids.count
+            if includesLast { last.append(Int32(ids.count - 1)) }
             if !isShared {
                 spans.append(Span(queries: start..<ids.count, keys: [start..<ids.count]))
             } else if !own.isEmpty {
@@ -50,7 +56,7 @@ package struct Packing: Sendable, Equatable {
             }
             let first = targets.count
             scored.append(Int32(prompt.upperBound - 1))
-            scored += own.map { Int32($0) }
+            scored += own.prefix(completion.count - 1).map { Int32($0) }
             targets += completion
             completions.append(first..<targets.count)
         }

@@ -11,12 +11,15 @@ extension Model {
     ///     gets a new score head, which makes it a reward model or a critic.
     ///   - scoreStart: how a new score head starts.
     ///   - seed: of a new score head.
+    ///   - padID: what fills rows, for the config of a model with a new score head that does not say so:
+    ///     transformers needs it to score batches. An id that ends texts is left out, or it would not be scored.
     /// - Throws: `KeelError`: `noInput` for missing files, `badData` for what is wrong in them or not supported.
     package static func load(
         directory: String, dtype: DType, device: Device, outputs: Outputs? = nil,
-        scoreStart: Weight.Start = .normal(1), seed: UInt64 = 0
+        scoreStart: Weight.Start = .normal(1), seed: UInt64 = 0, padID: Int32? = nil
     ) throws -> Model {
-        let layout = try ModelDirectory(directory, outputs: outputs, scoreStart: scoreStart)
+        let layout = try ModelDirectory(
+            directory, outputs: outputs, scoreStart: scoreStart, padID: padID)
         let found = try layout.match()
         let master: DType = dtype == .f64 ? .f64 : .f32
         let std = try layout.config.initializerRange()
@@ -87,9 +90,11 @@ package struct ModelDirectory {
     /// - Parameters:
     ///   - outputs: the heads that are wanted; nil = those config.json names.
     ///   - scoreStart: how a score head starts that the files do not hold.
+    ///   - padID: as `Model.load` takes it.
     /// - Throws: `KeelError`: `noInput` for missing files, `badData` for what is wrong in them or not supported.
     package init(
-        _ path: String, outputs: Outputs? = nil, scoreStart: Weight.Start = .normal(1)
+        _ path: String, outputs: Outputs? = nil, scoreStart: Weight.Start = .normal(1),
+        padID: Int32? = nil
     ) throws {
         self.path = path
         guard Files.isDirectory(path) else {
@@ -98,7 +103,15 @@ package struct ModelDirectory {
                 fix: "give a folder with config.json, model.safetensors and tokenizer.json",
                 code: .noInput)
         }
-        config = try ModelConfig(path: Files.join(path, "config.json"))
+        var config = try ModelConfig(path: Files.join(path, "config.json"))
+        if outputs?.contains(.score) == true, config.padID == nil, let padID,
+            !config.eosIDs.contains(padID)
+        {
+            var source = config.source
+            source["pad_token_id"] = .int(Int64(padID))
+            config = ModelConfig(source, path: config.path)
+        }
+        self.config = config
         let own = try Families.architecture(of: config)
         isNewScore = outputs?.contains(.score) == true && own.score == nil
         architecture = outputs.map { own.with($0, scoreStart: scoreStart) } ?? own

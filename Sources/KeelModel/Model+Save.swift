@@ -60,7 +60,6 @@ extension Model {
         object["id2label"] = ["0": "LABEL_0"]
         object["label2id"] = ["LABEL_0": 0]
         if object["num_labels"] != nil { object["num_labels"] = 1 }
-        if config.padID == nil, let padID { object["pad_token_id"] = .int(Int64(padID)) }
         object["score_position"] = "last_token"
     }
 }

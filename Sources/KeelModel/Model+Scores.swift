@@ -74,6 +74,20 @@ extension Model {
         return scores
     }
 
+    /// The states of all tokens of some sequences after the final norm, without gradient.
+    ///
+    /// - Parameter sequences: none empty.
+    /// - Returns: `[tokens, hidden]`, sequence after sequence.
+    /// - Throws: `KeelError` (badData) for ids outside the vocabulary and sequences beyond the context.
+    package func states(_ sequences: [[Int32]]) throws -> Tensor {
+        let batch = PackedBatch(sequences: sequences, promptLengths: sequences.map(\.count))
+        var wanted = Wanted()
+        wanted.logprobs = false
+        wanted.rows = batch.ids.indices.map { Int32($0) }
+        return try outputs(batch, wanted, tape: Tape(recording: false)).rowStates
+            ?? Tensor(zeros: [0, architecture.hiddenSize], dtype: dtype, device: device)
+    }
+
     private func leaf(of weight: Weight, on tape: Tape) -> Tensor {
         guard let parameter = parameter(named: weight.name) else {
             preconditionFailure("no parameter \(weight.name): the model was built without it")

@@ -19,8 +19,6 @@ package final class Model: @unchecked Sendable {
     package let storedType: StoredType
     /// Ids that end a generated text: those of generation_config.json and of config.json.
     package let eosIDs: [Int32]
-    /// What config.json says fills rows, should it not say so itself; for saving.
-    package var padID: Int32?
 
     /// By the family's own names, which the weight file may shorten.
     private let byWeight: [String: Parameter]

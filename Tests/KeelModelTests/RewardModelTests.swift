@@ -9,12 +9,14 @@ import Testing
         [3, 1, 4, 1, 5, 9, 2], [6, 5, 3], [5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6], [7],
     ]
 
-    private func rewardModel(_ family: String, dtype: DType = .f32) throws -> Model {
+    private func rewardModel(
+        _ family: String, dtype: DType = .f32, padID: Int32? = nil
+    ) throws -> Model {
         try withFolder { folder in
             try tinyModel(family).save(to: folder)
             return try Model.load(
                 directory: folder, dtype: dtype, device: testDevice, outputs: .score,
-                scoreStart: .normal(2), seed: 11)
+                scoreStart: .normal(2), seed: 11, padID: padID)
         }
     }
 
@@ -73,15 +75,16 @@ import Testing
         ("llama", "LlamaForSequenceClassification"), ("gpt2", "GPT2ForSequenceClassification"),
     ])
     func savedAsAClassifier(family: String, name: String) throws {
-        let model = try rewardModel(family)
-        model.padID = 0
+        // An id that ends texts (0) is no filler: transformers would not score it.
+        #expect(try rewardModel(family, padID: 0).config.padID == nil)
+        let model = try rewardModel(family, padID: 4)
         try withFolder { folder in
             try model.save(to: folder)
             let config = try ModelConfig(path: Files.join(folder, "config.json"))
             #expect(config.architectures == [name])
             #expect(config.source["id2label"] == ["0": "LABEL_0"])
             #expect(config.source["score_position"] == "last_token")
-            #expect(config.padID == 0)
+            #expect(config.padID == 4)
             let names = try WeightFiles(directory: folder).names
             #expect(names.contains("score.weight") && !names.contains("lm_head.weight"))
             let again = try Model.load(directory: folder, dtype: .f32, device: testDevice)

@@ -16,26 +16,25 @@ package enum CheckCommand {
             options.configPath, overrides: options.overrides, outputDir: options.outputDir,
             catalog: catalog)
         let setup = try RunSetup(config: config, plugins: plugins, catalog: catalog)
-        let parameters = setup.model.parameterCount
+        let parameters = setup.networks.trainedCells
         // Weights, moments and reference are there; gradients, in f32, come with the first step.
         let lasting = setup.device.memory.used + 4 * parameters
         var report: JSONObject = [
             "config": .string(options.configPath),
             "objective": .string(plugins.objective.component.name),
-            "parameters": JSON(parameters), "total_steps": JSON(setup.totalSteps),
+            "parameters": JSON(setup.model.parameterCount), "total_steps": JSON(setup.totalSteps),
             "steps_per_epoch": JSON(setup.loop.stepsPerEpoch),
             "data": .array(setup.notes.map { .string($0) }),
         ]
         guard rehearse else { return .object(report) }
-        var steps: [JSON] = []
-        for step in 0..<min(2, setup.totalSteps) {
-            let begin = Clock.now()
-            let result = try setup.loop.step(step, learningRate: setup.schedule.rate(at: step))
-            steps.append([
+        let isPhased = setup.loop.phases.count > 1
+        let steps = try setup.loop.rehearse(2).map { phase, result, seconds in
+            var step: JSONObject = [
                 "loss": .double(result.loss), "grad_norm": .double(result.gradNorm),
-                "tokens": JSON(result.tokens),
-                "seconds": .double(Clock.now() - begin),
-            ])
+                "tokens": JSON(result.tokens), "seconds": .double(seconds),
+            ]
+            if isPhased { step.append("phase", .string(phase)) }
+            return JSON.object(step)
         }
         report["rehearsal"] = .array(steps)
         report["memory"] = [
@@ -56,8 +55,9 @@ package enum CheckCommand {
         ]
         for note in report["data"]?.array ?? [] { lines.append("data        \(note.string ?? "")") }
         for (i, step) in (report["rehearsal"]?.array ?? []).enumerated() {
+            let phase = step["phase"]?.string.map { "\($0), " } ?? ""
             lines.append(
-                "rehearsal   step \(i + 1): loss \(short(step["loss"])), gradient norm \(short(step["grad_norm"])), "
+                "rehearsal   \(phase)step \(i + 1): loss \(short(step["loss"])), gradient norm \(short(step["grad_norm"])), "
                     + "\(step["tokens"]?.int ?? 0) tokens in \(short(step["seconds"])) s")
         }
         if let memory = report["memory"] {

@@ -39,8 +39,6 @@ package enum ConfigAliases {
     /// Keys that users may know from Keel's documents or elsewhere and that this version has not.
     static let absent: [String: String] = [
         "model.lora": "this version trains all weights, it has no adapters",
-        "critic": "no objective of this version has a critic",
-        "phases": "the objectives of this version have one phase",
         "data.ptx": "no objective of this version mixes in pre-training rows",
         "data.type": "the fields of the rows say what they are",
     ]

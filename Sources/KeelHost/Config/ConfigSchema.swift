@@ -56,6 +56,8 @@ package enum ConfigSchema {
         let homes = RunConfig().keys.filter {
             $0.sections?.contains { $0.spec.name == name } ?? false
         }
+        // Heads and phases repeat names of train, which is what a lone one means.
+        if homes.contains(where: { $0.spec.name == "train" }) { return "train" }
         return homes.count == 1 ? homes[0].spec.name : nil
     }
 
@@ -74,7 +76,9 @@ package enum ConfigSchema {
         }
         for key in keys {
             guard let inner = key.sections else { continue }
-            let name = key.schema["type"] == "array" ? key.spec.name + "[]" : key.spec.name
+            var name = key.spec.name
+            if key.schema["type"] == "array" { name += "[]" }
+            if key.schema["additionalProperties"]?.object != nil { name += ".NAME" }
             table(inner, path.isEmpty ? name : "\(path).\(name)", &page)
         }
     }

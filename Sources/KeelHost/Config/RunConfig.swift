@@ -23,6 +23,18 @@ package struct RunConfig: ConfigSection {
 
     @Key("order", "In which order rows are met.") package var order = OrderConfig()
 
+    @Key("critic", "The model that estimates values, for objectives that train one.")
+    package var critic = CriticConfig()
+
+    @Key("value_head", "The value head, for objectives that train one.")
+    package var valueHead = ValueHeadConfig()
+
+    @Key("reward_head", "The score head on the policy, for objectives that train a reward model.")
+    package var rewardHead = RewardHeadConfig()
+
+    @Key("phases", "Rates and lengths of the phases, for objectives with several.")
+    package var phases = PhasesConfig()
+
     @Key("train", "Batches, optimizer, schedule, logging, saving.") package var train =
         TrainConfig()
 

@@ -35,7 +35,7 @@ package struct CheckpointStore {
         try AtomicWrite.directory(path(step: step)) { folder in
             try fill(folder)
             var files = JSONObject()
-            for name in try Files.list(folder) {
+            for name in try CheckpointStore.files(in: folder) {
                 let file = Files.join(folder, name)
                 files.append(
                     name,
@@ -86,7 +86,8 @@ package struct CheckpointStore {
         }
         for (name, entry) in files {
             let file = Files.join(folder, name)
-            guard !name.contains("/"), let size = entry["size"]?.int, Files.size(file) == size,
+            guard CheckpointStore.isInside(name), let size = entry["size"]?.int,
+                Files.size(file) == size,
                 let hash = entry["sha256"]?.string, try SHA256.hex(file: file) == hash
             else {
                 throw KeelError(
@@ -95,6 +96,22 @@ package struct CheckpointStore {
             }
         }
         return Checkpoint(folder: folder, state: state)
+    }
+
+    /// The files of a folder and of the folders in it, by their path inside it.
+    private static func files(in folder: String, below prefix: String = "") throws -> [String] {
+        try Files.list(folder).flatMap { name -> [String] in
+            let path = Files.join(folder, name)
+            guard Files.isDirectory(path) else { return [prefix + name] }
+            return try files(in: path, below: prefix + name + "/")
+        }
+    }
+
+    /// Whether a path stays in the checkpoint's folder.
+    private static func isInside(_ path: String) -> Bool {
+        path.split(separator: "/", omittingEmptySubsequences: false).allSatisfy {
+            !["", ".", ".."].contains($0)
+        }
     }
 
     /// Removes the oldest checkpoints up to `newest` beyond `limit` (nil keeps all).

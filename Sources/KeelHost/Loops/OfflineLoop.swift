@@ -13,9 +13,14 @@ final class OfflineLoop: TrainingLoop {
     private let rawValidRow: (Int) -> JSON
     private let update: PolicyUpdate
     private let reference: ReferenceLogprobs?
-    private let order: EpochRows
+    private let sampler: DataSamplerInstance
     private let sampling: Sampling?
     private let config: RunConfig
+    /// What a `prepare` over the whole data set gave; nil where there is none, or before it ran.
+    private var prepared: PreparedDataset?
+    /// What it reported, until the next step logs it.
+    private var datasetMetrics = MetricSums()
+    private var order: EpochRows
 
     /// - Parameters:
     ///   - rawRow: the data set row behind a tokenised one; `rawValidRow` likewise.
@@ -32,31 +37,59 @@ final class OfflineLoop: TrainingLoop {
         self.rawValidRow = rawValidRow
         self.update = update
         self.reference = reference
+        self.sampler = sampler
         self.sampling = sampling
         self.config = config
-        let perStep = config.train.rowsPerStep * update.communicator.size
+        perStep = config.train.rowsPerStep * update.communicator.size
         order = EpochRows(count: rows.count, perStep: perStep, sampler: sampler)
     }
 
     var stepsPerEpoch: Int { order.stepsPerEpoch }
     func epoch(after steps: Int) -> Double { order.progress(after: steps) }
 
-    func step(_ step: Int, learningRate: Double) throws -> StepResult {
-        let chosen = try order.rows(of: step).map { rows[$0] }
+    /// Rows of an optimizer step over all ranks.
+    private let perStep: Int
+
+    private var preparesDataset: Bool { update.phase.flags.contains(.prepareDataset) }
+
+    func begin() throws {
+        guard preparesDataset else { return }
+        if prepared == nil {
+            let context = update.context(step: 0, epoch: 0)
+            let made = try PreparedDataset.make(
+                rows, rawRow, update: update, reference: reference, context: context)
+            prepared = made.dataset
+            datasetMetrics = made.reported
+        }
+        guard let prepared else { return }
+        order = EpochRows(count: prepared.kept.count, perStep: perStep, sampler: sampler)
+        guard prepared.kept.count < rows.count else { return }
+        Log.notice(
+            "\(update.objective.component.title) keeps \(prepared.kept.count) of \(rows.count) rows"
+        )
+    }
+
+    func step(_ step: Int) throws -> StepResult {
+        let places = try order.rows(of: step).map { prepared?.kept[$0] ?? $0 }
+        let chosen = places.map { rows[$0] }
         let context = update.context(step: step, epoch: order.progress(after: step))
-        let (columns, reported) = try prepared(chosen, chosen.map { rawRow($0.index) }, context)
+        var columns = try constants(chosen, chosen.map { rawRow($0.index) })
+        var reported = MetricSums()
+        if let prepared {
+            columns.columns.merge(prepared.columns(of: places)) { $1 }
+            swap(&reported, &datasetMetrics)
+        } else {
+            reported = try update.objective.prepare(
+                &columns, source: update.source(of: chosen), context: context)
+        }
         var outcome = try update.run(
-            rows: chosen, columns: columns, learningRate: learningRate, context: context)
+            rows: chosen, columns: columns, rates: update.rates(at: step), context: context)
         outcome.metrics.merge(reported)
         return StepResult(outcome)
     }
 
-    /// The constants of some rows, completed by the objective's `prepare`.
-    private func prepared(
-        _ rows: [TokenizedRow], _ raw: [JSON], _ context: CallContext
-    ) throws
-        -> (columns: ColumnBatch, reported: MetricSums)
-    {
+    /// The constants of some rows, before `prepare`.
+    private func constants(_ rows: [TokenizedRow], _ raw: [JSON]) throws -> ColumnBatch {
         var columns = ColumnBatch.tokens(of: rows, prefixes: update.prefixes)
         if let reference {
             let logprobs = try reference.logprobs(rows).map { $0.map(Double.init) }
@@ -66,20 +99,32 @@ final class OfflineLoop: TrainingLoop {
             columns.columns["margin"] = Column(raw.map { $0["margin"]?.double ?? 0 })
         }
         columns.rowJSON = raw
-        let reported = try update.objective.prepare(&columns, context: context)
-        return (columns, reported)
+        return columns
     }
 
     func evaluate(step: Int) throws -> OrderedDictionary<String, Double> {
         var total = StepMetrics()
         let size = config.train.perDeviceEvalBatchSize
+        let context = update.context(step: step, epoch: order.progress(after: step))
+        let whole =
+            preparesDataset && !valid.isEmpty
+            ? try PreparedDataset.make(
+                valid, rawValidRow, update: update, reference: reference, context: context,
+                mayKeepNone: true) : nil
         for start in stride(from: 0, to: valid.count, by: size) {
-            let rows = Array(valid[start..<min(start + size, valid.count)])
-            let context = update.context(step: step, epoch: order.progress(after: step))
-            let (columns, reported) = try prepared(
-                rows, rows.map { rawValidRow($0.index) }, context)
+            let range = start..<min(start + size, valid.count)
+            let rows = Array(valid[range])
+            var columns = try constants(rows, rows.map { rawValidRow($0.index) })
+            var reported = MetricSums()
+            if let whole {
+                columns.columns.merge(whole.dataset.columns(of: Array(range))) { $1 }
+                if start == 0 { reported = whole.reported }
+            } else {
+                reported = try update.objective.prepare(
+                    &columns, source: update.source(of: rows), context: context)
+            }
             var outcome = try update.run(
-                rows: rows, columns: columns, learningRate: nil, context: context)
+                rows: rows, columns: columns, rates: nil, context: context)
             outcome.metrics.merge(reported)
             let counts = Reduction.denominator(of: columns)
             total.add(
@@ -98,19 +143,30 @@ final class OfflineLoop: TrainingLoop {
         let rows = (valid.isEmpty ? self.rows : valid).prefix(4)
         let prompts = rows.map { Prompt(row: $0.index, tokens: $0.prompt, json: raw($0.index)) }
         return try sampling.generate(
-            prompts, samplesPerPrompt: 1, stream: UInt64(step), place: "samples"
+            prompts, samplesPerPrompt: 1, stream: UInt64(update.firstStep + step), place: "samples"
         ).map {
-            ["step": JSON(step), "prompt": .string($0.promptText), "completion": .string($0.text)]
+            [
+                "step": JSON(update.firstStep + step), "prompt": .string($0.promptText),
+                "completion": .string($0.text),
+            ]
         }
     }
 
     func snapshot(nextStep: Int) throws -> LoopSnapshot {
-        let state = try order.snapshot(nextStep: nextStep)
-        return LoopSnapshot { state.map { ["order": $0.json] } ?? [:] }
+        let (state, prepared) = (try order.snapshot(nextStep: nextStep), prepared)
+        return LoopSnapshot {
+            var object = JSONObject()
+            if let state { object["order"] = state.json }
+            if let prepared { object["dataset"] = prepared.json }
+            return .object(object)
+        }
     }
 
     func restore(_ state: JSON) throws {
         try order.restore(state["order"])
+        if let saved = state["dataset"] {
+            prepared = try PreparedDataset(rows: rows.count, json: saved)
+        }
     }
 
     func flushCaches() { reference?.flush() }

@@ -16,6 +16,10 @@ final class OnlineLoop: TrainingLoop {
     /// Optimizer steps that one rollout serves.
     private let stepsPerRollout: Int
     private let rowsPerStep: Int
+    private var scorer: SequenceScorer {
+        SequenceScorer(
+            model: update.networks.policy, temperature: update.networks.temperature)
+    }
     /// The rollout in use: its rows, and its columns as `prepare` left them.
     private var rollout: (number: Int, rows: [TokenizedRow], columns: ColumnBatch)?
     private var lastSamples: [JSONObject] = []
@@ -49,22 +53,29 @@ final class OnlineLoop: TrainingLoop {
         return before + part * (order.progress(after: steps / stepsPerRollout + 1) - before)
     }
 
-    func step(_ step: Int, learningRate: Double) throws -> StepResult {
+    func begin() {}
+
+    func step(_ step: Int) throws -> StepResult {
         let number = step / stepsPerRollout
         let context = update.context(step: step, epoch: epoch(after: step))
         var rolloutMetrics: OrderedDictionary<String, Double> = [:]
         if rollout?.number != number {
             let chosen = try order.rows(of: number).map { prompts[$0] }
             var made = try maker.make(
-                chosen, stream: UInt64(number), place: "rollout", purpose: .training,
+                chosen, stream: UInt64(number), place: place("rollout"), purpose: .training,
                 context: context)
             try settleLogprobs(&made.rollout)
             var columns = made.rollout.columns()
             columns.rowJSON = chosen.flatMap {
                 repeatElement($0.json, count: maker.samplesPerPrompt)
             }
+            if givesOldValues {
+                columns.columns["old_values"] = try update.constants(
+                    "values", of: made.rollout.rows)
+            }
             let begin = Clock.now()
-            let reported = try update.objective.prepare(&columns, context: context)
+            let reported = try update.objective.prepare(
+                &columns, source: update.source(of: made.rollout.rows), context: context)
             maker.trace?.span("prepare", lane: "run", from: begin, to: Clock.now())
             rollout = (number, made.rollout.rows, columns)
             for (name, value) in reported.values { rolloutMetrics[name] = value }
@@ -82,17 +93,29 @@ final class OnlineLoop: TrainingLoop {
         let begin = Clock.now()
         let outcome = try update.run(
             rows: Array(rollout.rows[range]), columns: rollout.columns.slice(range),
-            learningRate: learningRate, context: context)
+            rates: update.rates(at: step), context: context)
         maker.trace?.span("update", lane: "run", from: begin, to: Clock.now())
         var result = StepResult(outcome)
         for (name, value) in rolloutMetrics { result.metrics[name] = value }
         return result
     }
 
+    /// The draws of another phase than `policy` are its own.
+    private func place(_ name: String) -> String {
+        update.phase.name == "policy" ? name : "\(name)/\(update.phase.name)"
+    }
+
+    /// `old_values` are the critic's before the first pass over a rollout.
+    private var givesOldValues: Bool {
+        update.objective.needs(phase: update.phase.name).contains {
+            $0 == "old_values" || $0 == "old_values?"
+        }
+    }
+
     /// Compares the sampler's log-probs with the training pass at the first rollout, and acts on it from then on.
     private func settleLogprobs(_ rollout: inout Rollout) throws {
         guard recomputesLogprobs != false else { return }
-        let own = try update.scorer.logprobs(rollout.rows).map { $0.map(Double.init) }
+        let own = try scorer.logprobs(rollout.rows).map { $0.map(Double.init) }
         if recomputesLogprobs == nil {
             let worst =
                 zip(own, rollout.oldLogprobs).flatMap { zip($0, $1).map { abs($0 - $1) } }.max()
@@ -131,7 +154,7 @@ final class OnlineLoop: TrainingLoop {
 
     func samples(step: Int) -> [JSONObject] {
         lastSamples.prefix(8).map { line in
-            var out: JSONObject = ["step": JSON(step)]
+            var out: JSONObject = ["step": JSON(update.firstStep + step)]
             for (key, value) in line { out.append(key, value) }
             return out
         }

@@ -50,14 +50,15 @@ package final class Run: @unchecked Sendable {
     /// - Throws: `KeelError`; where there is a checkpoint to go on from its code is `stopped`.
     func train() throws -> ExitCode {
         startStep = step
-        progress.begin(total: setup.totalSteps, done: step)
         do {
             try begin()
+            progress.begin(total: setup.totalSteps, done: step)
             while step < setup.totalSteps {
                 if let signal = Signals.stopRequest { return try stopEarly(signal) }
                 try makeStep()
                 if Signals.takeSaveRequest()
-                    || (config.train.saveSteps > 0 && step % config.train.saveSteps == 0),
+                    || (config.train.saveSteps > 0 && step % config.train.saveSteps == 0)
+                    || setup.loop.isPhaseEnd(step),
                     step < setup.totalSteps
                 {
                     try save()
@@ -72,6 +73,9 @@ package final class Run: @unchecked Sendable {
 
     /// Takes the first boundary, and makes up for an evaluation that the run before ended in.
     private func begin() throws {
+        // Before the first step the weights are those of the start, or of the checkpoint.
+        if step > 0 { boundary = try atBoundary() }
+        try setup.loop.begin()
         boundary = try atBoundary()
         boundary?.isEvaluationDue = startsWithEvaluation
         if startsWithEvaluation {
@@ -81,9 +85,8 @@ package final class Run: @unchecked Sendable {
     }
 
     private func makeStep() throws {
-        let rate = setup.schedule.rate(at: step)
         let begin = Clock.now()
-        let result = try setup.loop.step(step, learningRate: rate)
+        let result = try setup.loop.step(step)
         let end = Clock.now()
         setup.trace?.span(
             "step \(step + 1)", lane: "steps", from: begin, to: end,
@@ -98,7 +101,7 @@ package final class Run: @unchecked Sendable {
         // What follows may fail as well: an evaluation runs plugins.
         boundary = try atBoundary()
         boundary?.isEvaluationDue = isEvaluationDue
-        try record(result, rate)
+        try record(result)
         boundary?.window = window
         if isEvaluationDue {
             try evaluate()
@@ -116,17 +119,19 @@ package final class Run: @unchecked Sendable {
             objective: try setup.objective.save())
     }
 
-    private func record(_ result: StepResult, _ rate: Double) throws {
-        guard step % config.train.loggingSteps == 0 || step == setup.totalSteps else { return }
+    /// The last step of the run or of a phase: it is logged, evaluated and saved.
+    private var isLast: Bool { step == setup.totalSteps || setup.loop.isPhaseEnd(step) }
+
+    private func record(_ result: StepResult) throws {
+        guard step % config.train.loggingSteps == 0 || isLast else { return }
         var means = window.drain()
         var values: OrderedDictionary<String, Double> = [
             "loss": means.removeValue(forKey: "loss") ?? 0, "grad_norm": result.gradNorm,
-            "learning_rate": rate,
+            "learning_rate": result.learningRate,
             "num_tokens": Double(tokens),
         ]
         values.merge(means) { own, _ in own }
-        try log.log(step: step, epoch: setup.loop.epoch(after: step), values: values)
-        progress.log(step: step, values.map { ($0.key, $0.value) })
+        try write(values)
         if setup.isOnline {
             for line in try setup.loop.samples(step: step) { try sampleLog.append(line) }
         }
@@ -134,7 +139,14 @@ package final class Run: @unchecked Sendable {
 
     private var isEvaluationDue: Bool {
         let isDue = config.train.evalSteps.map { step % $0 == 0 } ?? false
-        return config.data.valid != nil && (isDue || step == setup.totalSteps)
+        return config.data.valid != nil && (isDue || isLast)
+    }
+
+    private func write(_ values: OrderedDictionary<String, Double>) throws {
+        try log.log(
+            step: step, epoch: setup.loop.epoch(after: step), phase: setup.loop.label,
+            values: values)
+        progress.log(step: step, values.map { ($0.key, $0.value) })
     }
 
     private func evaluate() throws {
@@ -147,8 +159,7 @@ package final class Run: @unchecked Sendable {
         if let last = log.history.last, last["eval_runtime"] != nil, last["step"]?.int == step {
             return
         }
-        try log.log(step: step, epoch: setup.loop.epoch(after: step), values: values)
-        progress.log(step: step, values.map { ($0.key, $0.value) })
+        try write(values)
         if !setup.isOnline {
             for line in try setup.loop.samples(step: step) { try sampleLog.append(line) }
         }
@@ -205,7 +216,7 @@ package final class Run: @unchecked Sendable {
                     "train_loss": lossSum / Double(max(1, step)),
                 ])
         }
-        try setup.model.save(to: config.outputDir)
+        try setup.networks.save(to: config.outputDir)
         try writeTrainerState(config.outputDir)
         try log.close()
         try sampleLog.close()
@@ -233,8 +244,8 @@ package final class Run: @unchecked Sendable {
         var state = boundary.state
         for (key, value) in runState { state.append(key, value) }
         try store.save(step: boundary.step, state: state) { folder in
-            try setup.model.save(to: folder)
-            try setup.optimizer.save(to: Files.join(folder, "optimizer.safetensors"))
+            try setup.networks.save(to: folder)
+            try setup.optimizer.save(to: folder)
             try writeTrainerState(folder)
         }
         saved = (boundary.step, boundary.isEvaluationDue)
@@ -262,7 +273,7 @@ package final class Run: @unchecked Sendable {
             saved = (step, startsWithEvaluation)
             ActiveCalls.advise(advice(step))
         }
-        try setup.optimizer.load(from: Files.join(checkpoint.folder, "optimizer.safetensors"))
+        try setup.optimizer.load(from: checkpoint.folder)
         if let saved = Instance.State(json: state["objective"]) { try setup.objective.load(saved) }
         try setup.loop.restore(state["loop"] ?? [:])
     }

@@ -6,12 +6,14 @@ import OrderedCollections
 ///
 /// Two loops serve all objectives: offline and online.
 protocol TrainingLoop: AnyObject {
-    /// Optimizer steps of one pass over the data.
+    /// Gets ready for the first step of this process: a new phase begins, or a restored one goes on.
+    func begin() throws
+    /// Optimizer steps of one pass over the data; known for certain after `begin`.
     var stepsPerEpoch: Int { get }
     /// Passes over the data that are finished after `steps` optimizer steps.
     func epoch(after steps: Int) -> Double
     /// Makes optimizer step `step` (from 0).
-    func step(_ step: Int, learningRate: Double) throws -> StepResult
+    func step(_ step: Int) throws -> StepResult
     /// What evaluation on the validation data gives, without the prefix `eval_`.
     func evaluate(step: Int) throws -> OrderedDictionary<String, Double>
     /// A few completions of the model as it is, for `samples.jsonl`.
@@ -27,6 +29,7 @@ protocol TrainingLoop: AnyObject {
 struct StepResult {
     var loss: Double
     var gradNorm: Double
+    var learningRate: Double
     var tokens: Int
     /// In the order they are logged.
     var metrics: OrderedDictionary<String, Double>
@@ -37,8 +40,12 @@ extension StepResult {
     init(_ outcome: PolicyUpdate.Outcome) {
         loss = outcome.loss
         gradNorm = outcome.gradNorm
+        learningRate = outcome.learningRate
         tokens = outcome.tokens
-        metrics = ["entropy": outcome.entropy, "mean_token_accuracy": outcome.accuracy]
+        metrics = [:]
+        for (name, value) in outcome.trainerMetrics { metrics[name] = value }
+        metrics["entropy"] = outcome.entropy
+        metrics["mean_token_accuracy"] = outcome.accuracy
         for (name, value) in outcome.metrics.values { metrics[name] = value }
     }
 }

@@ -20,9 +20,13 @@ package final class MetricLog {
 
     /// Logs one step's values; keys that begin with `eval_` are those of an evaluation.
     ///
+    /// - Parameter phase: named in runs of several phases.
     /// - Throws: `KeelError` (io) when the disk is full or gone.
-    package func log(step: Int, epoch: Double, values: OrderedDictionary<String, Double>) throws {
+    package func log(
+        step: Int, epoch: Double, phase: String? = nil, values: OrderedDictionary<String, Double>
+    ) throws {
         var object: JSONObject = ["step": JSON(step), "epoch": .double(epoch)]
+        if let phase { object.append("phase", .string(phase)) }
         for (key, value) in values where key != "step" && key != "epoch" {
             object.append(key, .double(value))
         }

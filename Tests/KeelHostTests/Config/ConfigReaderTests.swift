@@ -149,7 +149,7 @@ extension String {
     @Test(arguments: [
         ("\"model\": {\"path\": \"base\", \"path\": \"base\"}", "is given twice"),
         ("\"reference\": \"none\", \"wibble\": 1", "unknown key \"wibble\""),
-        ("\"critic\": {}", "critic is not available"),
+        ("\"critic\": {\"kind\": \"models\"}", "critic.kind is \"models\""),
         (
             "\"rewards\": [{\"plugin\": \"a\", \"normalize\": true}]",
             "rewards[0].normalize is true; it takes \"none\" or \"scale\" or \"normalize\""

@@ -1,0 +1,285 @@
+import KeelBridge
+import KeelCore
+import KeelData
+import KeelModel
+import KeelTensor
+
+/// Columns of the current policy that a phase works with.
+struct CurrentColumns: OptionSet {
+    let rawValue: UInt8
+
+    static let logprobs = CurrentColumns(rawValue: 1)
+    static let entropy = CurrentColumns(rawValue: 2)
+    static let vocabLogprobs = CurrentColumns(rawValue: 4)
+    static let values = CurrentColumns(rawValue: 8)
+    static let seqValues = CurrentColumns(rawValue: 16)
+    static let scores = CurrentColumns(rawValue: 32)
+
+    /// Those among the columns that a component names; a `?` behind a name counts as a wish.
+    init(needs: [String]) {
+        self = []
+        for need in needs {
+            let name = need.hasSuffix("?") ? String(need.dropLast()) : need
+            switch ColumnNames.split(name).base {
+            case "logprobs", "seq_logprobs", "mean_logprobs": insert(.logprobs)
+            case "entropy": formUnion([.logprobs, .entropy])
+            case "vocab_logprobs": formUnion([.logprobs, .vocabLogprobs])
+            case "values": insert(.values)
+            case "seq_values": insert(.seqValues)
+            case "scores": insert(.scores)
+            default: break
+            }
+        }
+    }
+
+    init(rawValue: UInt8) { self.rawValue = rawValue }
+}
+
+/// The models and heads of a run.
+final class Networks {
+    let policy: Model
+    /// A model of its own with one number per state; nil where nothing asks for it.
+    let critic: Model?
+    let valueHead: ValueHead?
+    /// Frozen: the states that pools read.
+    let reference: Model?
+    /// Divides the logits; the same for policy, reference and sampling (decision 9).
+    let temperature: Double
+    let seed: UInt64
+
+    init(
+        policy: Model, critic: Model? = nil, valueHead: ValueHead? = nil, reference: Model? = nil,
+        temperature: Double = 1, seed: UInt64 = 0
+    ) {
+        self.policy = policy
+        self.critic = critic
+        self.valueHead = valueHead
+        self.reference = reference
+        self.temperature = temperature
+        self.seed = seed
+    }
+
+    /// What one part of a run trains.
+    func parameters(of part: Part) -> [KeelModel.Parameter] {
+        let score = policy.architecture.score?.name
+        switch part {
+        case .policy: return policy.parameters.filter { $0.name != score }
+        case .rewardHead: return policy.parameters.filter { $0.name == score }
+        case .critic: return critic?.parameters ?? []
+        case .valueHead: return valueHead?.parameters ?? []
+        }
+    }
+
+    /// The columns that this run can give.
+    var available: CurrentColumns {
+        var columns: CurrentColumns = []
+        if policy.architecture.hasLanguageHead {
+            columns.formUnion([.logprobs, .entropy, .vocabLogprobs])
+        }
+        if critic != nil || valueHead?.kind == .linear { columns.insert(.values) }
+        if valueHead != nil, reference != nil { columns.insert(.seqValues) }
+        if policy.architecture.score != nil { columns.insert(.scores) }
+        return columns
+    }
+
+    /// Cells of everything that may be trained.
+    var trainedCells: Int {
+        Part.allCases.reduce(0) { $0 + parameters(of: $1).reduce(0) { $0 + $1.count } }
+    }
+
+    /// Sets all gradients to zero.
+    func zeroGradients() {
+        policy.zeroGradients()
+        critic?.zeroGradients()
+        valueHead?.zeroGradients()
+    }
+
+    // MARK: - A pass
+
+    /// Everything of the current policy over some rows, in one pass of each model that has a part in it.
+    ///
+    /// - Parameters:
+    ///   - columns: what is wanted; log-probs bring entropy and accuracy for the metrics.
+    ///   - tape: a recording one makes the columns differentiable by what is trained.
+    ///   - dropoutStep: the step whose random zeros the value head uses; nil = none.
+    func pass(
+        _ rows: [TokenizedRow], _ columns: CurrentColumns, tape: Tape, dropoutStep: Int? = nil
+    ) throws -> ColumnPass {
+        let packing = Packing(rows, includesLast: columns.contains(.scores))
+        let batch = PackedBatch(packing)
+        var pass = ColumnPass(packing: packing, rows: rows.count)
+        var wanted = Wanted()
+        wanted.logprobs = columns.contains(.logprobs)
+        wanted.entropy = wanted.logprobs
+        wanted.correct = wanted.logprobs
+        wanted.vocabLogprobs = columns.contains(.vocabLogprobs)
+        wanted.targetStates = columns.contains(.values) && critic == nil
+        wanted.rows = packing.last
+        if wanted.logprobs || wanted.targetStates || !wanted.rows.isEmpty {
+            let scores = try policy.outputs(batch, wanted, tape: tape, temperature: temperature)
+            if wanted.logprobs {
+                pass.add("logprobs", scores.logprobs, .targets)
+                if let entropy = scores.entropy { pass.add("entropy", entropy, .targets) }
+                if let vocab = scores.vocabLogprobs { pass.add("vocab_logprobs", vocab, .targets) }
+                pass.correct = scores.correct ?? []
+            }
+            if let states = scores.targetStates, let valueHead {
+                pass.add("values", valueHead.values(states, tape: tape), .targets)
+            }
+            if let states = scores.rowStates {
+                pass.add("scores", try policy.score(states, tape: tape), .completions)
+            }
+        }
+        if columns.contains(.values), let critic {
+            var wanted = Wanted()
+            wanted.logprobs = false
+            wanted.targetStates = true
+            if let states = try critic.outputs(batch, wanted, tape: tape).targetStates {
+                pass.add("values", try critic.score(states, tape: tape), .targets)
+            }
+        }
+        if columns.contains(.seqValues) {
+            let values = try promptValues(rows, tape: tape, dropoutStep: dropoutStep)
+            pass.add("seq_values", values, .rows)
+        }
+        return pass
+    }
+
+    /// The value of each row's prompt under the frozen reference's states.
+    private func promptValues(
+        _ rows: [TokenizedRow], tape: Tape, dropoutStep: Int?
+    ) throws -> Tensor {
+        guard let valueHead, let reference else {
+            preconditionFailure("values of prompts without a head and a reference")
+        }
+        // The completions of one prompt stand together: it is pooled once.
+        var prompts: [TokenizedRow] = []
+        let place = rows.map { row -> Int32 in
+            if prompts.last?.index != row.index || prompts.last?.prompt != row.prompt {
+                prompts.append(row)
+            }
+            return Int32(prompts.count - 1)
+        }
+        let states = try reference.states(prompts.map(\.prompt))
+        let dropout = dropoutStep.map { step in
+            ValueHead.Dropout(seed: seed, step: step, rowIDs: prompts.map { UInt64($0.index) })
+        }
+        let values = valueHead.pooled(
+            states, lengths: prompts.map(\.prompt.count), dropout: dropout, tape: tape)
+        guard prompts.count < rows.count else { return values }
+        let column = values.reshaped([prompts.count, 1])
+        return NN.gatherRows(column, Tensor(place, device: reference.device)).reshaped([rows.count])
+    }
+
+    // MARK: - Files
+
+    /// The folder of the critic inside a checkpoint or a finished run.
+    static let criticFolder = "critic"
+
+    /// Writes the policy as a Hugging Face folder, beside it the critic's folder and the value head's file.
+    func save(to folder: String) throws {
+        try policy.save(to: folder)
+        try critic?.save(to: Files.join(folder, Networks.criticFolder))
+        try valueHead?.save(to: folder)
+    }
+}
+
+/// The columns of one pass, and the way back from their gradients.
+struct ColumnPass {
+    /// What the cells of a tensor belong to.
+    enum Place {
+        /// The targets of all completions, packed.
+        case targets
+        /// Completions, in the order of rows and sides.
+        case completions
+        case rows
+    }
+
+    struct Output {
+        let name: String
+        /// `[targets]`, `[completions]` or `[rows]`.
+        let tensor: Tensor
+        let place: Place
+
+        /// The sides it has a column for; what belongs to the prompt has one without a side, too.
+        func prefixes(_ sides: [String]) -> [String] {
+            place == .rows && !sides.contains("") ? sides + [""] : sides
+        }
+    }
+
+    let packing: Packing
+    let rows: Int
+    private(set) var outputs: [Output] = []
+    /// Whether each target is the most probable token; empty without log-probs.
+    var correct: [Bool] = []
+
+    init(packing: Packing, rows: Int) {
+        self.packing = packing
+        self.rows = rows
+    }
+
+    mutating func add(_ name: String, _ tensor: Tensor, _ place: Place) {
+        outputs.append(Output(name: name, tensor: tensor, place: place))
+    }
+
+    /// The sum of a column's cells; nil where it is not there.
+    func sum(_ name: String) -> Double? {
+        outputs.first { $0.name == name }?.tensor.doubles().reduce(0, +)
+    }
+
+    /// Adds the columns to a batch, one for every side.
+    func add(to batch: inout ColumnBatch, prefixes: [String]) {
+        for output in outputs {
+            let cells = output.tensor.doubles()
+            switch output.place {
+            case .targets:
+                let lists = packing.completions.map { Array(cells[$0]) }
+                batch.addTokenColumn(output.name, lists, prefixes: prefixes)
+            case .completions:
+                for (side, prefix) in prefixes.enumerated() {
+                    batch.columns[prefix + output.name] = Column(
+                        (0..<rows).map { cells[$0 * prefixes.count + side] })
+                }
+            case .rows:
+                for prefix in output.prefixes(prefixes) {
+                    batch.columns[prefix + output.name] = Column(cells)
+                }
+            }
+        }
+    }
+
+    /// What flows back into each tensor: the gradients of a loss by the columns, in packed order.
+    func seeds(
+        _ gradients: [String: Column], prefixes: [String]
+    ) -> [(output: Tensor, seed: Tensor)] {
+        outputs.compactMap { output in
+            guard output.tensor.isTracked,
+                output.prefixes(prefixes).contains(where: { gradients[$0 + output.name] != nil })
+            else { return nil }
+            var flat = [Double](repeating: 0, count: output.tensor.count)
+            for (side, prefix) in output.prefixes(prefixes).enumerated() {
+                guard let column = gradients[prefix + output.name] else { continue }
+                let cells = column.values
+                switch output.place {
+                case .targets:
+                    let width = column.shape.last ?? 0
+                    for row in 0..<rows {
+                        let range = packing.completions[row * prefixes.count + side]
+                        for (t, target) in range.enumerated() {
+                            flat[target] = cells[row * width + t]
+                        }
+                    }
+                case .completions:
+                    for row in 0..<rows { flat[row * prefixes.count + side] = cells[row] }
+                case .rows:
+                    for row in 0..<rows { flat[row] += cells[row] }
+                }
+            }
+            let tensor = output.tensor
+            return (
+                tensor,
+                Tensor(flat, shape: tensor.shape, dtype: tensor.dtype, device: tensor.device)
+            )
+        }
+    }
+}

@@ -1,0 +1,159 @@
+import KeelBridge
+import KeelCore
+import OrderedCollections
+
+/// One phase of a run: its loop, and how long it is.
+final class PhaseRun {
+    /// How many steps a phase takes.
+    enum Length {
+        case steps(Int)
+        case epochs(Double)
+    }
+
+    let phase: Phase
+    let loop: any TrainingLoop
+    let update: PolicyUpdate
+    let isOnline: Bool
+    let length: Length
+    /// What the phase trains.
+    let parts: [Part]
+    /// The schedule of a trainer's rate over so many steps.
+    let schedule: (Trainer, Int) -> Schedule
+
+    init(
+        phase: Phase, loop: any TrainingLoop, update: PolicyUpdate, isOnline: Bool, length: Length,
+        parts: [Part], schedule: @escaping (Trainer, Int) -> Schedule
+    ) {
+        self.phase = phase
+        self.loop = loop
+        self.update = update
+        self.isOnline = isOnline
+        self.length = length
+        self.parts = parts
+        self.schedule = schedule
+    }
+
+    /// Its optimizer steps; an estimate before the loop has begun.
+    var steps: Int {
+        switch length {
+        case .steps(let steps): steps
+        case .epochs(let epochs):
+            max(1, Int((epochs * Double(loop.stepsPerEpoch)).rounded(.up)))
+        }
+    }
+}
+
+/// The phases of an objective, one after the other; a run with one phase is a list of one.
+///
+/// Steps are those of the whole run; each phase counts its own from 0. A phase begins when the one
+/// before it has ended and its checkpoint is written: what it needs to know of the data (which rows
+/// are kept, how many steps that makes) it finds out then.
+final class PhasedLoop: TrainingLoop {
+    let phases: [PhaseRun]
+    private let trainers: Trainers
+    /// The phase at work, and the steps of the run before it.
+    private var place: (number: Int, firstStep: Int) = (0, 0)
+    private var hasBegun = false
+
+    init(_ phases: [PhaseRun], trainers: Trainers) {
+        precondition(!phases.isEmpty, "a run without phases")
+        self.phases = phases
+        self.trainers = trainers
+    }
+
+    private var current: PhaseRun { phases[place.number] }
+
+    /// The phase at work.
+    var phase: Phase { current.phase }
+    var isOnline: Bool { current.isOnline }
+    /// Metrics are told apart by phase where there are several.
+    var label: String? { phases.count > 1 ? current.phase.name : nil }
+    var stepsPerEpoch: Int { current.loop.stepsPerEpoch }
+
+    /// Steps of the whole run, as far as is known: phases to come may yet filter their rows.
+    var totalSteps: Int {
+        place.firstStep + phases[place.number...].reduce(0) { $0 + $1.steps }
+    }
+
+    /// Whether a phase ends with `steps` steps of the run.
+    func isPhaseEnd(_ steps: Int) -> Bool { steps == place.firstStep + current.steps }
+
+    func epoch(after steps: Int) -> Double { current.loop.epoch(after: steps - place.firstStep) }
+
+    // MARK: - Phases
+
+    func begin() throws {
+        try enter(place.number, firstStep: place.firstStep)
+    }
+
+    /// Begins a phase, or goes on with a restored one.
+    private func enter(_ number: Int, firstStep: Int) throws {
+        place = (number, firstStep)
+        hasBegun = true
+        let phase = current
+        trainers.enable(phase.parts)
+        phase.update.firstStep = firstStep
+        try phase.loop.begin()
+        phase.update.schedules = phase.update.trainers.map { phase.schedule($0, phase.steps) }
+        guard phases.count > 1 else { return }
+        Log.notice(
+            "phase \(phase.phase.name): \(phase.steps) steps, trains "
+                + phase.parts.map(\.rawValue).joined(separator: " and "))
+    }
+
+    func step(_ step: Int) throws -> StepResult {
+        if !hasBegun { try begin() }
+        while isPhaseEnd(step), place.number + 1 < phases.count {
+            try enter(place.number + 1, firstStep: step)
+        }
+        return try current.loop.step(step - place.firstStep)
+    }
+
+    func evaluate(step: Int) throws -> OrderedDictionary<String, Double> {
+        try current.loop.evaluate(step: step - place.firstStep)
+    }
+
+    func samples(step: Int) throws -> [JSONObject] {
+        try current.loop.samples(step: step - place.firstStep)
+    }
+
+    func flushCaches() { for phase in phases { phase.loop.flushCaches() } }
+
+    /// The first steps of every phase, for `keel check`: (phase, result).
+    func rehearse(_ count: Int) throws -> [(phase: String, result: StepResult, seconds: Double)] {
+        var results: [(String, StepResult, Double)] = []
+        for number in phases.indices {
+            try enter(number, firstStep: 0)
+            for step in 0..<min(count, current.steps) {
+                let begin = Clock.now()
+                let result = try current.loop.step(step)
+                results.append((current.phase.name, result, Clock.now() - begin))
+            }
+        }
+        return results
+    }
+
+    // MARK: - State
+
+    func snapshot(nextStep: Int) throws -> LoopSnapshot {
+        let (name, first) = (current.phase.name, place.firstStep)
+        let state = try current.loop.snapshot(nextStep: nextStep - first)
+        return LoopSnapshot {
+            ["phase": .string(name), "first_step": JSON(first), "state": state.json]
+        }
+    }
+
+    /// - Throws: `KeelError` (badData) for a checkpoint of a phase that this run has not.
+    func restore(_ state: JSON) throws {
+        guard let name = state["phase"]?.string else { return try current.loop.restore(state) }
+        guard let number = phases.firstIndex(where: { $0.phase.name == name }) else {
+            throw KeelError(
+                "resume",
+                "the checkpoint was written in the phase \"\(name)\", which this run has not",
+                at: CheckpointStore.stateFile,
+                fix: "resume with the config that the run was started with", code: .badData)
+        }
+        place = (number, state["first_step"]?.int ?? 0)
+        try current.loop.restore(state["state"] ?? [:])
+    }
+}

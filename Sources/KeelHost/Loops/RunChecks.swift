@@ -1,0 +1,67 @@
+import KeelBridge
+import KeelCore
+
+/// What can be known to go wrong before anything is loaded.
+enum RunChecks {
+    /// The columns this host can give in a phase; anything else it needs is refused before the run.
+    static func columns(
+        _ phase: Phase, needs: [String], isOnline: Bool, _ plan: HeadPlan, _ config: RunConfig
+    ) throws {
+        var known = [
+            "logprobs", "seq_logprobs", "mean_logprobs", "entropy", "vocab_logprobs", "mask",
+            "tokens", "length", "ref_logprobs", "ref_seq_logprobs", "ref_mean_logprobs",
+        ]
+        if isOnline {
+            known += [
+                "old_logprobs", "old_seq_logprobs", "old_mean_logprobs", "behavior_logprobs",
+                "rewards", "weight", "group", "finished",
+            ]
+        }
+        known.append("margin")
+        if plan.hasCritic || plan.valueHead == .linear {
+            known.append("values")
+            if isOnline { known.append("old_values") }
+        }
+        if plan.valueHead != nil { known.append("seq_values") }
+        if plan.hasRewardHead { known.append("scores") }
+        for need in needs where !need.hasSuffix("?") {
+            guard !known.contains(ColumnNames.split(need).base) else { continue }
+            throw KeelError(
+                "plugin",
+                "objective \"\(config.objective.plugin)\" needs the column \"\(need)\"",
+                at: config.places.place(of: "objective.plugin"),
+                fix: "a run of this kind gives \(known.joined(separator: ", "))",
+                code: .unavailable)
+        }
+    }
+
+    /// What the contract lets a phase ask for and this kind of run cannot do.
+    static func phase(
+        _ phase: Phase, isOnline: Bool, _ component: Component, _ config: RunConfig
+    ) throws {
+        guard isOnline else { return }
+        func refuse(_ what: String, _ fix: String) -> KeelError {
+            KeelError(
+                "plugin", "objective \"\(component.name)\" \(what)",
+                at: config.places.place(of: "objective.plugin"), fix: fix, code: .unavailable)
+        }
+        if phase.flags.contains(.prepareDataset) {
+            throw refuse(
+                "prepares the whole data set, which roll-outs are not",
+                "choose another objective; the plugin must prepare each roll-out")
+        }
+        if component.flags.contains(.coupled),
+            config.train.rowsPerStep % config.train.numGenerations != 0
+        {
+            throw refuse(
+                "needs whole groups in an optimizer step",
+                "set train.per_device_train_batch_size * gradient_accumulation_steps to a multiple of "
+                    + "train.num_generations (\(config.train.numGenerations))")
+        }
+    }
+
+    /// Whether a frozen reference's log-probs are needed, and not merely welcome: they cost a pass.
+    static func needsReference(_ needs: [String]) -> Bool {
+        needs.contains { !$0.hasSuffix("?") && ColumnNames.split($0).base.hasPrefix("ref_") }
+    }
+}

@@ -1,0 +1,94 @@
+import KeelBridge
+import KeelCore
+import KeelData
+import KeelModel
+import KeelText
+
+/// The rows of a run as the phases of one data kind see them.
+struct RunData {
+    let train: (rows: Dataset, tokens: TokenizedDataset)
+    let valid: (rows: Dataset, tokens: TokenizedDataset)?
+    /// What was done to the rows.
+    let notes: [String]
+    /// Name -> SHA-256 of the files.
+    let hashes: [(String, String)]
+
+    /// Reads and tokenises the data files of a config.
+    ///
+    /// - Parameter kind: `text`, `pairs` or `rollouts`, as objectives name them.
+    /// - Throws: `KeelError` for rows that cannot be read, or when none is left.
+    init(_ config: RunConfig, kind: String, component: Component, tokenizer: Tokenizer) throws {
+        let isOnline = kind == "rollouts"
+        let wanted = try RunData.rowKind(kind, component)
+        let limits = LengthLimits(
+            maxLength: config.data.maxLength, maxPromptLength: config.data.maxPromptLength,
+            maxCompletionLength: isOnline ? nil : config.data.maxCompletionLength)
+        let cache = Files.userFolder("XDG_CACHE_HOME", ".cache")
+        var notes: [String] = []
+        var hashes: [(String, String)] = []
+        func load(_ path: String, _ name: String) throws -> (Dataset, TokenizedDataset) {
+            let rows = try Dataset.load(path: path, wanted: wanted, columns: config.data.renames)
+            let tokens = try TokenizedDataset.tokenize(
+                rows, tokenizer: tokenizer, limits: limits, cacheDirectory: cache)
+            notes += (rows.notes + tokens.notes).map { "data.\(name): \($0)" }
+            hashes.append((name, rows.contentHash))
+            guard !tokens.rows.isEmpty else {
+                throw KeelError(
+                    "data", "no row is left after tokenising (\(tokens.dropped) dropped)", at: path,
+                    fix: "raise data.max_length, or look at the rows", code: .badData)
+            }
+            return (rows, tokens)
+        }
+        train = try load(config.data.train, "train")
+        valid = try config.data.valid.map { try load($0, "valid") }
+        self.notes = notes
+        self.hashes = hashes
+    }
+
+    private static func rowKind(_ dataKind: String, _ component: Component) throws -> RowKind {
+        switch dataKind {
+        case "text": return .text
+        case "pairs": return .preference
+        case "rollouts": return .prompt
+        default:
+            throw KeelError(
+                "plugin", "objective \"\(component.name)\" takes data of kind \"\(dataKind)\"",
+                at: component.path,
+                fix: "this Keel trains on text, pairs and rollouts", code: .unavailable)
+        }
+    }
+
+    /// Rows that the model cannot take are refused before the run, not in its middle.
+    ///
+    /// - Parameter room: tokens that must fit behind a row: an answer's first.
+    func check(fits model: Model, room: Int) throws {
+        try RunData.check(train.tokens, of: train.rows, fits: model, room: room)
+        if let valid {
+            try RunData.check(valid.tokens, of: valid.rows, fits: model, room: room)
+        }
+    }
+
+    private static func check(
+        _ data: TokenizedDataset, of file: Dataset, fits model: Model, room: Int
+    ) throws {
+        var longest = 0
+        for row in data.rows {
+            longest = max(longest, row.prompt.count + (row.completions.map(\.count).max() ?? 0))
+            for ids in [row.prompt] + row.completions {
+                if let id = ids.first(where: { $0 < 0 || Int($0) >= model.vocabularySize }) {
+                    throw KeelError(
+                        "data",
+                        "the tokenizer gives token id \(id), the model's vocabulary has \(model.vocabularySize)",
+                        at: file.place(row.index),
+                        fix: "use the tokenizer that came with the model", code: .badData)
+                }
+            }
+        }
+        guard longest + room <= model.contextLength else {
+            throw KeelError(
+                "data", "a row has \(longest) tokens, the model takes \(model.contextLength)",
+                at: file.path, fix: "set data.max_length to \(model.contextLength) or less",
+                code: .badData)
+        }
+    }
+}
