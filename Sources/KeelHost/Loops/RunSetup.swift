@@ -101,6 +101,10 @@ final class RunSetup {
         }
         let trainers = Trainers(networks, Set(planned.flatMap(\.parts)), config)
         optimizer = trainers
+        // What no phase trains costs no gradients.
+        for part in Part.allCases where trainers[part] == nil {
+            for parameter in networks.parameters(of: part) { parameter.isTrained = false }
+        }
 
         let sampling = Sampling(
             model: networks.policy, tokenizer: tokenizer,
