@@ -138,7 +138,7 @@ let package = Package(
         tests("KeelModelTests", ["KeelCore", "KeelTensor", "KeelModel"]),
         tests("KeelTextTests", ["KeelCore", "KeelText"]),
         tests("KeelDataTests", ["KeelCore", "KeelText", "KeelData"]),
-        tests("KeelBridgeTests", ["KeelCore", "KeelTensor", "KeelBridge"]),
+        tests("KeelBridgeTests", ["KeelCore", "KeelTensor", "KeelBridge", "CWorker"]),
         tests(
             "KeelHostTests",
             [

@@ -39,7 +39,7 @@ struct WorkerBoard: Sendable {
     private(set) var report = RewardReport()
     private var rows: [RewardRow] = []
     private var context = CallContext()
-    /// Of coupled rewards: the rows of each group. Else a unit is a row.
+    /// The rows of each group, of coupled rewards; else a unit is a row.
     private var groups: [[Int]] = []
     /// Rows that are in no group yet.
     private var ungrouped: [Int] = []
@@ -230,6 +230,7 @@ struct WorkerBoard: Sendable {
         for (at, row) in numbers.enumerated() {
             let value = yield.scores[at]
             if value.isInfinite {
+                report.errors += 1
                 convict(
                     [row], work,
                     WorkerFailure(

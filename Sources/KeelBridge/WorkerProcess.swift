@@ -180,29 +180,33 @@ final class WorkerProcess {
     }
 
     private func answer(_ watch: Watch) throws(WorkerFailure) -> WorkerReply {
+        var nextLook = Clock.now() + WorkerProcess.tick
         while true {
             let now = Clock.now()
             guard now < watch.deadline else { throw fail(.timedOut(watch.allowed)) }
-            let events = wait(until: min(watch.deadline, now + WorkerProcess.tick), watch.wake)
+            let events = wait(until: min(watch.deadline, nextLook), watch.wake)
             if events.hasInput {
                 if let reply = try receive() { return reply }
             }
             if events.hasOutput { drain() }
             if events.hasEnded { throw lost() }
-            if watch.isInterrupted() { throw fail(.interrupted) }
-            if events.isQuiet {
-                if !memory.isCancelled, watch.isCancelled() { memory.isCancelled = true }
-                try checkMemory()
+            if events.isWoken {
+                var count: UInt64 = 0
+                _ = read(watch.wake, &count, 8)
             }
+            if watch.isInterrupted() { throw fail(.interrupted) }
+            guard Clock.now() >= nextLook else { continue }
+            nextLook = Clock.now() + WorkerProcess.tick
+            if !memory.isCancelled, watch.isCancelled() { memory.isCancelled = true }
+            try checkMemory()
         }
     }
 
     private struct Events {
-        var hasInput = false
-        var hasOutput = false
-        var hasEnded = false
-        /// Nothing came for a whole tick.
-        var isQuiet = false
+        var hasInput: Bool
+        var hasOutput: Bool
+        var hasEnded: Bool
+        var isWoken: Bool
     }
 
     private func wait(until time: Double, _ wake: Int32) -> Events {
@@ -211,13 +215,13 @@ final class WorkerProcess {
             wake,
         ]
         var polls = watched.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
-        let milliseconds = max(1, ((time - Clock.now()) * 1000).rounded(.up))
-        let count = poll(&polls, nfds_t(polls.count), Int32(milliseconds))
-        var events = Events(isQuiet: count <= 0)
-        events.hasInput = polls[0].revents != 0
-        events.hasOutput = polls[1].revents != 0 || polls[2].revents != 0
-        events.hasEnded = polls[3].revents != 0 && !events.hasInput
-        return events
+        let milliseconds = max(0, ((time - Clock.now()) * 1000).rounded(.up))
+        poll(&polls, nfds_t(polls.count), Int32(milliseconds))
+        let isReady = polls.map { $0.revents != 0 }
+        // What was sent before the end is read first.
+        return Events(
+            hasInput: isReady[0], hasOutput: isReady[1] || isReady[2],
+            hasEnded: isReady[3] && !isReady[0], isWoken: isReady[4])
     }
 
     /// Reads what has come; the answer when it is complete.

@@ -6,7 +6,7 @@ import KeelCore
 struct WorkerReply {
     /// Zero, or the code that the callback returned or recorded.
     var status: Int32 = 0
-    /// KW_SAYS ... and its text; nil = no failure was recorded.
+    /// What was recorded as a failure, KW_SAYS or another kind, and its text; nil = nothing.
     var failure: (kind: Int32, text: String)?
     /// In the order in which the plugin reported them.
     var metrics: [(name: String, how: MetricSums.How, value: Double)] = []

@@ -1,3 +1,4 @@
+import CWorker
 import Foundation
 import Glibc
 import KeelCore
@@ -180,6 +181,35 @@ import Testing
         #expect(try reward.collect().count == 10)
         // 10 rows of 60 ms by two workers: 0.3 s, while the caller slept.
         #expect(Clock.now() - start < 0.3, "\(Clock.now() - start) s")
+    }
+
+    /// The thread that looks after a worker sleeps while the worker works, whoever rings meanwhile.
+    @Test func aRungBellDoesNotKeepTheThreadBusy() throws {
+        let component = try WorkerPlugins.component("mischief")
+        let setup = WorkerSetup(
+            component: component, name: "m", seed: 0,
+            parameters: try component.validate(params: [:]))
+        let process = try WorkerProcess()
+        _ = try setup.start(process, context: CallContext(), watch: .seconds(20))
+        let bell = kw_event()
+        defer { close(bell) }
+        var one: UInt64 = 1
+        #expect(write(bell, &one, 8) == 8)
+        var looks = 0
+        var watch = WorkerProcess.Watch.seconds(20)
+        watch.wake = bell
+        watch.isInterrupted = {
+            looks += 1
+            return false
+        }
+        _ = try process.ask(
+            Int(KW_CALL), callback: Int(KW_SCORE), outputSize: 20, watch: watch
+        ) {
+            try $0.context(CallContext())
+            try $0.batch(rewarding: WorkerPlugins.rows([String](repeating: "slow", count: 5)))
+        }
+        // 0.3 s in ticks of 0.02 s.
+        #expect(looks < 60, "\(looks)")
     }
 
     @Test func slowRowsAreNamed() throws {
