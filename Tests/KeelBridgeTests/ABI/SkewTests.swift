@@ -70,7 +70,9 @@ import Testing
     func anOldPluginRunsEverywhere(_ component: String) throws {
         let (hosts, plugins) = (try Self.hosts.get(), try Self.plugins.get())
         let reference = try run(hosts.old, plugins.old, component)
-        #expect(reference.status == 0 && reference.text.split(separator: "\n").count > 4, "\(reference)")
+        #expect(
+            reference.status == 0 && reference.text.split(separator: "\n").count > 4, "\(reference)"
+        )
         #expect(try run(hosts.old, plugins.grown, component) == reference)
         let more = "category none, finish none\n"
         for plugin in [plugins.old, plugins.grown] {
