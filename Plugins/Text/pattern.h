@@ -70,9 +70,11 @@ static inline text_pattern *text_pattern_new(keel_call *c, const char *param, co
                                              int whole, double limit) {
     keel_str pattern = keel_string(c, param);
     char wrong, text[512], why[160];
-    uint32_t options = text_pattern_flags(letters, &wrong);
     int number = 0;
     PCRE2_SIZE at = 0;
+    if (!pattern.p || !letters)
+        return NULL; /* the host has recorded why */
+    uint32_t options = text_pattern_flags(letters, &wrong);
     if (wrong) {
         snprintf(
             text, sizeof text,
@@ -85,13 +87,11 @@ static inline text_pattern *text_pattern_new(keel_call *c, const char *param, co
     options |= PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C | PCRE2_AUTO_CALLOUT;
     if (whole)
         options |= PCRE2_ANCHORED | PCRE2_ENDANCHORED;
-    pcre2_code *code = pattern.p ? pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n, options, &number,
-                                                 &at, NULL)
-                                 : NULL;
+    pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n, options, &number, &at, NULL);
     if (!code) {
         pcre2_get_error_message(number, (PCRE2_UCHAR *)why, sizeof why);
         snprintf(text, sizeof text, "%s does not compile: %s at byte %zu, before \"%.40s\"", param,
-                 why, (size_t)at, pattern.p ? pattern.p + at : "");
+                 why, (size_t)at, pattern.p + at);
         keel_fail(c, KEEL_E_INVALID, text);
         return NULL;
     }

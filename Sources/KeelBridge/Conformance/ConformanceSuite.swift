@@ -228,7 +228,10 @@ package struct ConformanceSuite {
         let lines = text.split(separator: "\n")
         let json = lines.last.flatMap { $0.hasPrefix("{") ? try? JSON.parse(String($0)) : nil }
         let place = lines.last { $0.hasPrefix("@") }.map { String($0.dropFirst()) } ?? "loading"
-        let words = output.split(separator: "\n").suffix(2).map(String.init).joined(separator: " ")
+        // What Keel's own handler of fatal signals says is in the ending already.
+        let words = output.split(separator: "\n").filter {
+            !$0.hasPrefix("error[plugin]: ") && !$0.hasPrefix("  at:  ")
+        }.suffix(2).map(String.init).joined(separator: " ")
         return Answer(
             ending: ending, json: json, place: place, lastWords: String(words.prefix(300)))
     }

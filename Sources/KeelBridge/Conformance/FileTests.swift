@@ -41,14 +41,18 @@ extension ConformanceTest {
         try file(trial) { try $0.neededLibraries() ?? [] }
     }
 
-    /// Symbols that linkers put into every library.
-    private static let linkerSymbols: Set<String> = [
-        "__bss_start", "_edata", "_end", "_init", "_fini", "__end__", "_bss_end__",
-    ]
+    /// Whether compiler or linker have put the symbol there: names that C reserves for them.
+    private static func isReserved(_ name: String) -> Bool {
+        name.hasPrefix("__")
+            || [
+                "_edata", "_etext", "_end", "_init", "_fini", "_GLOBAL_OFFSET_TABLE_", "_bss_end__",
+            ]
+            .contains(name)
+    }
 
     private static func testExports(_ trial: Trial) throws {
         let names = try file(trial) { try $0.exportedSymbols() ?? [] }.filter {
-            !linkerSymbols.contains($0) && $0 != Library.entrySymbol
+            !isReserved($0) && $0 != Library.entrySymbol
         }
         guard let first = names.first else { return }
         let more = names.count > 1 ? " and \(names.count - 1) more" : ""

@@ -31,11 +31,13 @@ extension ConformanceTest {
             switch choice {
             case 0 where rigs.count < 4:
                 let params = randomParameters(trial.subject, &dice)
-                trial.at("create, params \(JSON.object(params).text().prefix(200))")
+                trial.circumstances =
+                    "\(rigs.count + 1) instances, the last one with params \(JSON.object(params).text().prefix(200))"
                 rigs.append(try trial.rig(params))
             case 1 where rigs.count > 1:
                 trial.at("destroy")
                 rigs.remove(at: dice.below(rigs.count))
+                trial.circumstances = "after one of several instances was destroyed"
             case 2:
                 let rig = rigs[dice.below(rigs.count)]
                 trial.at("save and load")

@@ -41,6 +41,8 @@ enum HostProbe {
         var memory = Memory.plain
         /// What fields hold that the row does not have; nil = nothing.
         var missingField: [UInt8]?
+        /// Fields that were given that value.
+        var invented: Set<String> = []
         var constants = Constants.live
         var kept: [Column] = []
         var next = 0
@@ -69,12 +71,17 @@ enum HostProbe {
 
     /// What `body` asks of the host.
     ///
-    /// - Parameter missingField: what fields hold that the rows do not have.
+    /// - Parameters:
+    ///   - missingField: what fields hold that the rows do not have.
+    ///   - known: fields that the rows have.
     static func tracing(
-        missingField: [UInt8]? = nil, _ body: () throws -> Void
+        missingField: [UInt8]? = nil, known: [String] = [], _ body: () throws -> Void
     ) rethrows -> State {
         reset()
-        state.withLock { $0.missingField = missingField }
+        state.withLock {
+            $0.missingField = missingField
+            $0.invented = Set(known)
+        }
         defer { reset() }
         try body()
         return state.withLock { $0 }
@@ -142,7 +149,7 @@ enum HostProbe {
             guard HostProbe.enter(.field, c, pointer) else { return HostProbe.absent }
             let found = HostProbe.original.field(c, row, pointer)
             if found.p == nil, let call = Call.of(c),
-                let text = HostProbe.state.withLock({ $0.missingField })
+                let text = HostProbe.invented(pointer.map { String(cString: $0) } ?? "")
             {
                 return call.memory.string(text)
             }
@@ -241,6 +248,19 @@ enum HostProbe {
                 guard let table = call.tensors else { throw CallFailure(.internal, "no tensors") }
                 return TensorTable.Entry(tensor: table.tensor(kept), sides: entry.sides)
             }
+        }
+    }
+
+    /// What a field holds that the row does not have: the first few that are asked for, and nothing
+    /// below them, lest a plugin that counts through a list finds no end.
+    private static func invented(_ pointer: String) -> [UInt8]? {
+        state.withLock { state in
+            guard let text = state.missingField,
+                state.invented.count < 8 || state.invented.contains(pointer),
+                !state.invented.contains(where: { pointer.hasPrefix($0 + "/") })
+            else { return nil }
+            state.invented.insert(pointer)
+            return text
         }
     }
 

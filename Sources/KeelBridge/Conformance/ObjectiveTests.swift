@@ -84,7 +84,7 @@ extension ConformanceTest {
         for (name, column) in result.gradients.sorted(by: { $0.key < $1.key }) {
             guard let bad = column.values.first(where: { !$0.isFinite }) else { continue }
             throw Finding.fail(
-                "the gradient by \(name) holds \(bad) in phase \"\(phase.name)\", on a batch that is \(place)",
+                "the gradient by \(name) holds \(bad.isNaN ? "nan" : "\(bad)") in phase \"\(phase.name)\", on a batch that is \(place)",
                 fix:
                     "look for a division by 0, or a root or logarithm of 0; keel_where does not pass the gradient of the side not taken"
             )

@@ -84,11 +84,9 @@ extension ConformanceTest {
     /// Works with the parameters; refusing them with a text is as good.
     static func survives(_ trial: Trial, _ params: JSONObject) throws {
         let shown = JSON.object(params).text()
-        trial.at("create, params \(shown.prefix(200))")
+        trial.circumstances = "with params \(shown.prefix(200))"
         do {
-            let rig = try trial.rig(params)
-            trial.at("params \(shown.prefix(200))")
-            _ = try rig.work(0)
+            _ = try trial.rig(params).work(0)
         } catch let error as KeelError {
             try expectText(error, "with the parameters \(shown.prefix(200))")
         }

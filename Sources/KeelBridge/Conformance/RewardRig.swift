@@ -66,13 +66,13 @@ final class RewardRig: Rig, @unchecked Sendable {
             for _ in 0..<4 {
                 var failed = false
                 let text = Array((candidate.string ?? candidate.text()).utf8)
-                let seen = HostProbe.tracing(missingField: text) {
+                let seen = HostProbe.tracing(missingField: text, known: fields.map(\.pointer)) {
                     var dice = Dice(seed: trial.seed, place: "scout")
                     do {
                         _ = try score(batch(rows(3, &dice)), with: scout)
                     } catch { failed = true }
                 }
-                let fresh = (seen.names[.field] ?? []).filter { pointer in
+                let fresh = seen.invented.sorted().filter { pointer in
                     pointer.hasPrefix("/") && !fields.contains { $0.pointer == pointer }
                 }
                 fields += fresh.map { ($0, candidate) }

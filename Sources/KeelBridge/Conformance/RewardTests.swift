@@ -185,14 +185,14 @@ extension ConformanceTest {
             trial.note("it reads no fields of the data set row")
             return
         }
+        trial.note("it reads \(rig.fields.map(\.pointer).joined(separator: ", "))")
         let prompt = RewardRig.sentence(&trial.dice, words: 4)
         for (index, field) in rig.fields.enumerated() {
-            trial.note("it reads the field \(field.pointer)")
             var others = rig.fields
             others.remove(at: index)
             let odd = RewardRig.oddValues.map { others + [(pointer: field.pointer, value: $0)] }
             for own in [others] + odd {
-                trial.at("score, field \(field.pointer) missing or of another type")
+                trial.circumstances = "field \(field.pointer) missing or of another type"
                 let row = rig.row(id: 1, prompt: prompt, response: prompt, fields: own)
                 try tolerant { _ = try rig.score([row]) }
             }

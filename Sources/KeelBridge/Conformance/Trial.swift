@@ -39,9 +39,12 @@ final class Trial: @unchecked Sendable {
         dice = Dice(seed: seed, place: "check/\(test)/\(component?.name ?? "")")
     }
 
+    /// What the next calls are made with, for the report of a crash: parameters, a fault.
+    var circumstances = ""
+
     /// Says where the test is: the last such line is reported when the process dies.
     func at(_ place: String) {
-        let line = Array("@\(place)\n".utf8)
+        let line = Array("@\(place)\(circumstances.isEmpty ? "" : ", ")\(circumstances)\n".utf8)
         _ = line.withUnsafeBytes { Glibc.write(trail, $0.baseAddress, $0.count) }
     }
 

@@ -17,7 +17,7 @@ import Testing
         ("crashes.c", "exit", "reward.runs", "left with status 3"),
         ("crashes.c", "allocate", "reward.runs", "MiB of memory"),
         ("throws.cpp", "throws", "reward.runs", "what():  no score for this row"),
-        ("traps.swift", "traps", "reward.runs", "Index out of"),
+        ("traps.swift", "traps", "reward.runs", "a trap of Swift"),
 
         // Outputs.
         ("rewards.c", "out_of_bounds", "reward.bounds", "writes 4 bytes outside of the scores"),
@@ -48,7 +48,7 @@ import Testing
         ("rewards.c", "undeclared_column", "descriptor.columns", "column \"model_scores\""),
 
         // Parameters, errors, state, life.
-        ("rewards.c", "parameter_edge", "parameters.limits", "{\"level\":8"),
+        ("rewards.c", "parameter_edge", "parameters.limits", "with params {\"level\":8"),
         ("rewards.c", "silent_refusal", "parameters.limits", "does not say why"),
         ("rewards.c", "ignores_errors", "errors.services", "`column` fails"),
         ("rewards.c", "ignores_cancel", "errors.cancelled", "no answer within"),

@@ -42,13 +42,16 @@ enum ZooBuild {
                 output,
             ]
         } else {
-            let isPlusPlus = source.hasSuffix(".cpp") || compiler == "g++"
+            let chosen = compiler ?? (source.hasSuffix(".cpp") ? "g++" : "cc")
+            // tcc knows no C11 by name; g++ takes C as C++20.
+            let dialect =
+                chosen == "g++"
+                ? ["-std=c++20", "-x", "c++"] : chosen == "tcc" ? [] : ["-std=gnu11"]
             command =
-                [
-                    compiler ?? (isPlusPlus ? "g++" : "cc"),
-                    isPlusPlus ? "-std=c++20" : "-std=gnu11", "-O1", "-fPIC", "-shared", "-I",
-                    "\(root)/SDK/C/include", source, "-o", output,
-                ] + (compiler == "g++" ? ["-x", "none"] : []) + extra
+                [chosen] + dialect
+                + [
+                    "-O1", "-fPIC", "-shared", "-I", "\(root)/SDK/C/include", source, "-o", output,
+                ] + extra
         }
         let status = try Subprocess.run(command)
         try #require(status == 0, "\(command.joined(separator: " "))")
