@@ -1,10 +1,9 @@
 import KeelCore
-import Synchronization
 
 /// The lines that one component writes to the run's log, so many and no more.
 final class ComponentLog: Sendable {
     private let name: String
-    private let budget = Mutex<(window: Double, lines: Int)>((0, 0))
+    private let budget = Guarded((window: 0.0, lines: 0))
 
     /// Lines that one component may log in ten seconds.
     private static let limit = 50

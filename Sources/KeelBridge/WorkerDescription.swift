@@ -22,7 +22,7 @@ enum WorkerDescription {
             throw KeelError(
                 "plugin",
                 "cannot load \(Files.name(path)): its code runs when it is loaded and "
-                    + (error.isTimeout ? "gave " : "was ") + error.report, at: path,
+                    + error.deed + error.lastWords, at: path,
                 fix:
                     "a plugin may do nothing when it is loaded; look at constructors, initialisers and \(Library.entrySymbol)",
                 code: .unavailable)

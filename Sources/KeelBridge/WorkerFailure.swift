@@ -51,11 +51,20 @@ struct WorkerFailure: Error {
         }
     }
 
-    /// The words, and below them what the process wrote last.
-    var report: String {
-        lastLines.isEmpty
-            ? words : words + lastLines.map { "\n  it wrote: \($0)" }.joined()
+    /// What the process did: `was killed by signal 11 (segmentation fault)`.
+    var deed: String {
+        switch cause {
+        case .killed: "was " + words
+        case .timedOut: "gave " + words
+        default: words
+        }
     }
+
+    /// The lines that go below a sentence about the failure.
+    var lastWords: String { lastLines.map { "\n  it wrote: \($0)" }.joined() }
+
+    /// The words, and below them what the process wrote last.
+    var report: String { words + lastWords }
 
     /// A change that may help, as a config knows it.
     func fix(path: String) -> String? {

@@ -1,7 +1,6 @@
 import CWorker
 import Glibc
 import KeelCore
-import Synchronization
 
 /// The workers of one reward and the threads that look after them.
 ///
@@ -18,7 +17,7 @@ final class WorkerPool: @unchecked Sendable {
         let body: (WorkerSeat) -> Void
     }
 
-    private let shared: Mutex<Shared>
+    private let shared: Guarded<Shared>
     private let log: ComponentLog
     private let setup: WorkerSetup
     private let options: WorkerOptions
@@ -39,7 +38,7 @@ final class WorkerPool: @unchecked Sendable {
         self.options = options
         log = ComponentLog(name: setup.name)
         stamp = WorkerStamp(setup.component.path)
-        shared = Mutex(
+        shared = Guarded(
             Shared(
                 board: WorkerBoard(
                     title: setup.title, component: setup.component, options: options)))

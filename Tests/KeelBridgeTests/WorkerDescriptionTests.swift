@@ -24,6 +24,7 @@ struct WorkerDescriptionTests {
         try Zoo.build(
             name,
             """
+            #define _GNU_SOURCE
             #include "keel.h"
             #include <stdio.h>
             #include <stdlib.h>
@@ -41,7 +42,7 @@ struct WorkerDescriptionTests {
             "was killed by signal 11 (segmentation fault)\n  it wrote: here I go"
         ),
         ("abort", "abort();", "was killed by signal 6 (aborted)"),
-        ("exit", "exit(5);", "was exited with status 5"),
+        ("exit", "_exit(5);", "loaded and exited with status 5"),
         ("hang", "for (;;) pause();", "gave no answer within 0.5 s"),
     ])
     func aFileThatDoesHarmWhenItIsLoaded(_ name: String, _ code: String, _ says: String) throws {
