@@ -189,7 +189,8 @@ import Testing
 
     @Test(arguments: [
         (
-            1, "error[plugin]: reward \"bad\" gave inf to row 5\n  at:  $DIR/libbad.so\n",
+            1,
+            "error[plugin]: reward \"bad\" gave inf to row 5\n  at:  $DIR/libbad.so, score, step 2, row 5\n",
             "a score is a finite number, or NaN where the reward does not apply\n       "
         ),
         (
@@ -198,13 +199,13 @@ import Testing
         ),
         (
             3,
-            "error[plugin]: reward \"bad\": the judge went home\n  at:  $DIR/libbad.so, score, step 2, rows 4, 5\n",
+            "error[plugin]: reward \"bad\": the judge went home\n  at:  $DIR/libbad.so, score, step 2, row 5\n",
             ""
         ),
         (
             4,
             "error[plugin]: reward \"bad\": returned the status \"internal\" without a text\n"
-                + "  at:  $DIR/libbad.so, score, step 2, rows 4, 5\n", ""
+                + "  at:  $DIR/libbad.so, score, step 2, row 5\n", ""
         ),
     ])
     func aRewardFailsInTheMiddle(how: Int, error: String, fix: String) throws {

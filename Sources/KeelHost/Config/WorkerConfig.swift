@@ -1,3 +1,4 @@
+import KeelBridge
 import KeelCore
 
 /// Where a component's callbacks run.
@@ -93,5 +94,20 @@ extension ConfigReader {
         report(
             "\(shown(path)).\(key) has no effect: \(reason)", at: "\(path).\(key)",
             fix: "remove it, or remove \"isolate\": \"none\"")
+    }
+}
+
+extension RewardRunConfig {
+    /// The same for those who start the workers.
+    package var options: WorkerOptions {
+        let policy: WorkerOptions.Policy =
+            switch onError {
+            case .stop: .stop
+            case .dropRow: .dropRow
+            case .constant: .constant(constant)
+            }
+        return WorkerOptions(
+            workers: workers, timeout: timeoutSeconds, maxRSSMegabytes: maxRSSMegabytes,
+            recycleAfter: recycleAfter, onError: policy)
     }
 }

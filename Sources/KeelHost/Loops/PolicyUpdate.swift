@@ -58,7 +58,9 @@ final class PolicyUpdate {
     ///
     /// - Parameter step: of the phase.
     func context(step: Int, epoch: Double) -> CallContext {
-        CallContext(step: firstStep + step, epoch: epoch, phase: phase.name, facts: facts)
+        CallContext(
+            step: firstStep + step, epoch: epoch, phase: phase.name, facts: facts,
+            isCancelled: { Signals.stopRequest != nil })
     }
 
     /// The learning rate of each trainer for a step of the phase.

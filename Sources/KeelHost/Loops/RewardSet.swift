@@ -39,13 +39,27 @@ final class RewardSet {
         let tokenizer = try models.policy.map { try RewardModels.tokenizerHash($0) }
         runners = try zip(config.rewards, rewards).enumerated().map { i, entry in
             let (reward, choice) = entry
-            let runner = try InProcessReward(
-                choice.component, catalog: catalog, parameters: choice.parameters,
-                name: reward.shownName, seed: seed)
+            let runner = try RewardSet.runner(reward, choice, catalog: catalog, seed: seed)
             return try folders.source(
                 of: reward, seed: seed, policyTokenizer: tokenizer,
                 place: { config.places.place(of: "rewards.\(i).\($0)") }
             ).map { ModelBackedReward(runner, $0) } ?? runner
+        }
+    }
+
+    /// Where the config wants the plugin to run.
+    private static func runner(
+        _ reward: RewardConfig, _ choice: RunPlugins.Choice, catalog: PluginCatalog, seed: UInt64
+    ) throws -> any RewardRunner {
+        switch reward.run.isolate {
+        case .worker:
+            try WorkerReward(
+                choice.component, parameters: choice.parameters, name: reward.shownName,
+                seed: seed, options: reward.run.options)
+        case .none:
+            try InProcessReward(
+                choice.component, catalog: catalog, parameters: choice.parameters,
+                name: reward.shownName, seed: seed)
         }
     }
 

@@ -146,7 +146,11 @@ package final class Run: @unchecked Sendable {
         try log.log(
             step: step, epoch: setup.loop.epoch(after: step), phase: setup.loop.label,
             values: values)
-        progress.log(step: step, values.map { ($0.key, $0.value) })
+        // A terminal line shows what was measured of the training, and of the calls only what went wrong.
+        let shown = values.filter { name, value in
+            !name.hasPrefix("perf/") && (value != 0 || !name.hasPrefix("reward_calls/"))
+        }
+        progress.log(step: step, shown.map { ($0.key, $0.value) })
     }
 
     private func evaluate() throws {

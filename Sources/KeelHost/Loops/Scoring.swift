@@ -105,8 +105,11 @@ final class Scoring {
         let whole = rows.compactMap { $0 }
         precondition(whole.count == rows.count, "\(whole.count) of \(rows.count) rows are there")
         let begin = Clock.now()
-        var answers: [[RewardScore]] = []
-        for lane in lanes {
+        var answers = [[RewardScore]](repeating: [], count: lanes.count)
+        // What this process has to do itself comes first: the workers are at work meanwhile.
+        let (away, here) = lanes.indices.partitioned { lanes[$0].runner is WorkerReward }
+        for index in here + away {
+            let lane = lanes[index]
             let own = Clock.now()
             let scores = try lane.runner.collect()
             precondition(
@@ -114,11 +117,18 @@ final class Scoring {
                 "\(scores.count) scores for \(rows.count) rows of \(lane.runner.name)")
             var ordered = scores
             for (score, row) in zip(scores, lane.submitted) { ordered[row] = score }
-            answers.append(ordered)
+            answers[index] = ordered
             trace?.span("wait \(lane.runner.name)", lane: "rewards", from: own, to: Clock.now())
         }
         waited = Clock.now() - begin
         return try rewards.combine(answers, of: whole, purpose: purpose)
+    }
+}
+
+extension Sequence {
+    /// Those for which a claim holds, and the others, both in order.
+    fileprivate func partitioned(by claim: (Element) -> Bool) -> ([Element], [Element]) {
+        (filter(claim), filter { !claim($0) })
     }
 }
 
