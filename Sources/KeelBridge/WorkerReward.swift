@@ -45,7 +45,7 @@ package final class WorkerReward: RewardRunner {
             return [[UInt8]?](repeating: nil, count: rows.count)
         }
         let (setup, options, pool) = (setup, options, pool)
-        return try pool.perform { seat in
+        let answer = try pool.perform { seat in
             try seat.ask(rows[...], context: context) { row, failure in
                 guard options.onError == .stop else { return pool.noteSkipped() }
                 throw KeelError(
@@ -54,6 +54,8 @@ package final class WorkerReward: RewardRunner {
                     fix: failure.fix(path: setup.component.path), code: .failed)
             }
         }
+        metrics.merge(answer.metrics, prefix: name + "/")
+        return answer.questions
     }
 
     package func submit(_ rows: [RewardRow], context: CallContext) throws {

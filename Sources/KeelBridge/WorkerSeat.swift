@@ -232,30 +232,35 @@ final class WorkerSeat {
         }
     }
 
-    /// The questions of rows for a judge.
+    /// The questions of rows for a judge, and the metrics that came with them.
     ///
     /// - Parameter guilty: what becomes of a row whose question cannot be had.
     func ask(
         _ rows: ArraySlice<RewardRow>, context: CallContext, isSecond: Bool = false,
         guilty: (RewardRow, WorkerFailure) throws -> Void
-    ) throws -> [[UInt8]?] {
+    ) throws -> (questions: [[UInt8]?], metrics: MetricSums) {
         let process = try start(context: context)
         do throws(WorkerFailure) {
-            return try call(
+            let reply = try call(
                 process, Int(KW_ASK), Array(rows), outputSize: 0, context: context,
-                isInterrupted: { false }
-            ).questions
+                isInterrupted: { false })
+            var metrics = MetricSums()
+            for metric in reply.metrics { metrics.add(metric.name, metric.value, metric.how) }
+            return (reply.questions, metrics)
         } catch {
             if !isSecond, !error.isHarmless {
                 return try ask(rows, context: context, isSecond: true, guilty: guilty)
             }
             if rows.count == 1, let row = rows.first {
                 try guilty(row, error)
-                return [nil]
+                return ([nil], MetricSums())
             }
             let half = rows.startIndex + rows.count / 2
-            return try ask(rows[..<half], context: context, isSecond: true, guilty: guilty)
-                + ask(rows[half...], context: context, isSecond: true, guilty: guilty)
+            var all = try ask(rows[..<half], context: context, isSecond: true, guilty: guilty)
+            let rest = try ask(rows[half...], context: context, isSecond: true, guilty: guilty)
+            all.questions += rest.questions
+            all.metrics.merge(rest.metrics)
+            return all
         }
     }
 

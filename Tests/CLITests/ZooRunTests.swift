@@ -128,7 +128,7 @@ import Testing
     /// What does no harm to a worker does none to the run.
     @Test(arguments: [
         "rewards.so#leak", "rewards.so#file_leak", "rewards.so#thread_leak", "rewards.so#fork_bomb",
-        "rewards.so#chatter", "rewards.so#hidden_state", "rewards.so#writes_input",
+        "rewards.so#chatter", "rewards.so#hidden_state",
     ])
     func othersGoOn(plugin: String) throws {
         let outcome = try train(
@@ -143,7 +143,7 @@ import Testing
         }
     }
 
-    /// NaN is an answer: the reward does not apply. With no other to answer, the run stops.
+    /// NaN says that the reward does not apply; where no other answers, the run stops.
     @Test func aReturnedNaNIsNoScore() throws {
         let outcome = try train("rewards.so#nan", steps: 100)
         #expect(outcome.code == ExitCode.stopped.rawValue)
