@@ -29,8 +29,12 @@ extension Model {
         try AtomicWrite.file(
             Files.join(folder, "config.json"),
             JSON.object(savedConfig(dtype)).text(pretty: true) + "\n")
-        guard let source = source ?? directory, Files.absolute(source) != Files.absolute(folder)
-        else { return }
+        try copyCompanions(to: folder, from: source ?? directory)
+    }
+
+    /// Tokenizer and generation files.
+    func copyCompanions(to folder: String, from source: String?) throws {
+        guard let source, Files.absolute(source) != Files.absolute(folder) else { return }
         for name in Model.companions {
             let from = Files.join(source, name)
             if Files.isRegular(from) { try Files.copy(from, to: Files.join(folder, name)) }

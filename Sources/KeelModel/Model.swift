@@ -20,6 +20,9 @@ package final class Model: @unchecked Sendable {
     /// Ids that end a generated text: those of generation_config.json and of config.json.
     package let eosIDs: [Int32]
 
+    /// Trained changes of its weights; nil = the weights are what is trained.
+    package let adapter: Adapter?
+
     /// By the family's own names, which the weight file may shorten.
     private let byWeight: [String: Parameter]
 
@@ -30,7 +33,7 @@ package final class Model: @unchecked Sendable {
         config: ModelConfig, architecture: Architecture, device: Device, dtype: DType,
         parameters: [Parameter], byWeight: [String: Parameter], directory: String?,
         storedType: StoredType,
-        eosIDs: [Int32]
+        eosIDs: [Int32], adapter: Adapter? = nil
     ) {
         self.config = config
         self.decoder = Decoder(architecture: architecture)
@@ -38,6 +41,7 @@ package final class Model: @unchecked Sendable {
         self.dtype = dtype
         self.parameters = parameters
         self.byWeight = byWeight
+        self.adapter = adapter
         self.directory = directory
         self.storedType = storedType
         self.eosIDs = eosIDs
@@ -52,14 +56,68 @@ package final class Model: @unchecked Sendable {
     /// Cells of all parameters.
     package var parameterCount: Int { parameters.reduce(0) { $0 + $1.count } }
 
-    /// The parameter that a weight file calls so.
-    package func parameter(named name: String) -> Parameter? {
-        parameters.first { $0.name == name }
+    /// What an optimizer moves: the adapter's tensors, or all of the model's.
+    package var trained: [Parameter] { adapter?.parameters ?? parameters }
+
+    /// The score head's, as it is trained; nil without one.
+    package var scoreParameter: Parameter? {
+        architecture.score.flatMap { adapter?.replaced[$0.name] ?? byWeight[$0.name] }
     }
 
-    /// Sets the gradients of all parameters to zero.
+    /// The trained parameter that a weight file or an adapter's file calls so.
+    package func parameter(named name: String) -> Parameter? {
+        trained.first { $0.name == name }
+    }
+
+    /// Sets the gradients of all trained parameters to zero.
     package func zeroGradients() {
-        for parameter in parameters { parameter.zeroGradient() }
+        for parameter in trained { parameter.zeroGradient() }
+    }
+
+    /// The model without its adapter, on the same tensors.
+    package var base: Model { adapter == nil ? self : with(nil) }
+
+    /// The model with an adapter; its own tensors are shared, and no longer trained.
+    func adapted(by adapter: Adapter) -> Model {
+        for parameter in parameters { parameter.isTrained = false }
+        return with(adapter)
+    }
+
+    private func with(_ adapter: Adapter?) -> Model {
+        Model(
+            config: config, architecture: architecture, device: device, dtype: dtype,
+            parameters: parameters, byWeight: byWeight, directory: directory,
+            storedType: storedType, eosIDs: eosIDs, adapter: adapter)
+    }
+
+    /// A model of its own, without an adapter.
+    ///
+    /// - Parameter change: the cells of a weight, by the family's name; nil = as they are.
+    func rebuilt(_ change: (String, Parameter) -> Tensor?) -> Model {
+        var new: [String: Parameter] = [:]
+        for (weight, old) in byWeight {
+            new[weight] = Parameter(
+                name: old.name, master: change(weight, old) ?? copy(of: old), compute: dtype)
+        }
+        let byName = Dictionary(uniqueKeysWithValues: new.values.map { ($0.name, $0) })
+        return Model(
+            config: config, architecture: architecture, device: device, dtype: dtype,
+            parameters: parameters.compactMap { byName[$0.name] }, byWeight: new,
+            directory: directory, storedType: storedType, eosIDs: eosIDs)
+    }
+
+    /// The cells of a weight, in memory of their own.
+    func copy(of weight: Weight) -> Tensor {
+        guard let parameter = byWeight[weight.name] else {
+            preconditionFailure("no parameter \(weight.name)")
+        }
+        return copy(of: parameter)
+    }
+
+    private func copy(of parameter: Parameter) -> Tensor {
+        let cells = Tensor(zeros: parameter.shape, dtype: parameter.master.dtype, device: device)
+        cells.copy(from: parameter.master)
+        return cells
     }
 
     // MARK: Forward
@@ -159,7 +217,8 @@ package final class Model: @unchecked Sendable {
     func pass(_ batch: PackedBatch, _ tape: Tape, cacheStep: KVCache.Step? = nil) -> Pass {
         Pass(
             tape: tape, parameters: byWeight, positions: Tensor(batch.positions, device: device),
-            layout: batch.layout, cacheStep: cacheStep)
+            layout: batch.layout, cacheStep: cacheStep, adapter: adapter,
+            dropoutKeys: batch.dropoutKeys)
     }
 
     /// Refuses what would read outside a table.

@@ -13,6 +13,8 @@ package struct PackedBatch: Sendable {
     package var scored: [Int32]
     /// `[n]`: the ids to be predicted.
     package var targets: [Int32]
+    /// `[rows]`: what names a token whatever batch it is in, for the draws of dropout; nil = no dropout.
+    package var dropoutKeys: [UInt64]?
 
     package init(
         ids: [Int32], positions: [Int32], layout: AttentionLayout, scored: [Int32], targets: [Int32]

@@ -6,6 +6,10 @@ final class Pass {
     let layout: AttentionLayout
     /// Set while generating: where new keys and values go.
     let cacheStep: KVCache.Step?
+    /// Trained changes of the weights.
+    let adapter: Adapter?
+    /// A key of each row, for the draws of dropout; nil = no dropout.
+    let dropoutKeys: [UInt64]?
 
     private let tape: Tape
     private let parameters: [String: Parameter]
@@ -13,13 +17,15 @@ final class Pass {
 
     init(
         tape: Tape, parameters: [String: Parameter], positions: Tensor, layout: AttentionLayout,
-        cacheStep: KVCache.Step? = nil
+        cacheStep: KVCache.Step? = nil, adapter: Adapter? = nil, dropoutKeys: [UInt64]? = nil
     ) {
         self.tape = tape
         self.parameters = parameters
         self.positions = positions
         self.layout = layout
         self.cacheStep = cacheStep
+        self.adapter = adapter
+        self.dropoutKeys = tape.isRecording ? dropoutKeys : nil
     }
 
     /// The tensor of a weight.
@@ -27,11 +33,14 @@ final class Pass {
     /// A tied one is the same leaf wherever it is used.
     subscript(weight: Weight) -> Tensor {
         if let leaf = leaves[weight.name] { return leaf }
-        guard let parameter = parameters[weight.name] else {
+        guard let parameter = adapter?.replaced[weight.name] ?? parameters[weight.name] else {
             preconditionFailure("no parameter \(weight.name): the model was built without it")
         }
         let leaf = parameter.leaf(on: tape)
         leaves[weight.name] = leaf
         return leaf
     }
+
+    /// The tensor of a parameter that one layer reads.
+    func leaf(_ parameter: Parameter) -> Tensor { parameter.leaf(on: tape) }
 }

@@ -15,6 +15,7 @@ struct Forward: KeelCommand {
             """)
 
     @OptionGroup var model: ModelOption
+    @OptionGroup var adapter: AdapterOption
     @OptionGroup var compute: ComputeOptions
 
     @Flag(help: "Report the logits after the last token.")
@@ -27,12 +28,21 @@ struct Forward: KeelCommand {
 
     func run() throws {
         var options = ForwardCommand.Options(model: try model.checked())
+        options.adapter = adapter.adapter
         options.dtype = compute.dtype.tensorType
         options.threads = compute.threads
         options.lastLogits = lastLogits
         options.grads = grads
         try ForwardCommand.run(options).finish()
     }
+}
+
+/// Which adapter changes the model.
+struct AdapterOption: ParsableArguments {
+    @Option(
+        help: ArgumentHelp("A PEFT folder with a LoRA adapter of the model.", valueName: "DIR"),
+        completion: .directory)
+    var adapter: String?
 }
 
 /// How a model computes.

@@ -12,6 +12,7 @@ struct Generate: KeelCommand {
             """)
 
     @OptionGroup var model: ModelOption
+    @OptionGroup var adapter: AdapterOption
 
     @Option(help: ArgumentHelp("One prompt.", valueName: "TEXT"))
     var prompt: String?
@@ -70,6 +71,7 @@ struct Generate: KeelCommand {
         options.temperature = temperature
         options.maxNewTokens = maxNewTokens
         options.ignoreEOS = ignoreEos
+        options.adapter = adapter.adapter
         options.dtype = compute.dtype.tensorType
         options.threads = compute.threads
         options.seed = seed

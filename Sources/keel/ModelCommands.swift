@@ -5,7 +5,7 @@ import KeelHost
 struct ModelCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "model", abstract: "Describes and makes model folders.",
-        subcommands: [Info.self, Init.self])
+        subcommands: [Info.self, Init.self, Merge.self])
 
     struct Info: KeelCommand {
         static let configuration = CommandConfiguration(
@@ -57,6 +57,37 @@ struct ModelCommands: ParsableCommand {
 
         func run() throws {
             try ModelCommand.initialise(config: config, tokenizer: tokenizer, seed: seed, out: out)
+            Log.info("wrote \(out)")
+        }
+    }
+
+    struct Merge: KeelCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Makes a model folder with an adapter's changes in the weights.",
+            discussion: """
+                EXAMPLES
+                  keel model merge runs/lora merged
+                  keel model merge runs/lora merged --base models/base
+                """)
+
+        @Argument(
+            help: ArgumentHelp("A PEFT folder with a LoRA adapter.", valueName: "ADAPTER"),
+            completion: .directory)
+        var adapter: String
+
+        @Argument(help: ArgumentHelp("The new folder.", valueName: "OUT"), completion: .directory)
+        var out: String
+
+        @Option(
+            help: ArgumentHelp(
+                "The model the adapter belongs to; the one its config names if left out.",
+                valueName: "DIR"), completion: .directory)
+        var base: String?
+
+        @OptionGroup var global: GlobalOptions
+
+        func run() throws {
+            try ModelCommand.merge(adapter: adapter, base: base, out: out)
             Log.info("wrote \(out)")
         }
     }

@@ -10,6 +10,8 @@ package final class ForwardCommand {
         package var dtype = DType.f32
         package var lastLogits = false
         package var grads = false
+        /// A PEFT directory.
+        package var adapter: String?
         /// nil = all cores.
         package var threads: Int?
 
@@ -22,9 +24,10 @@ package final class ForwardCommand {
     /// - Throws: `KeelError` when the model cannot be loaded.
     package init(_ options: Options) throws {
         self.options = options
-        model = try Model.load(
+        let model = try Model.load(
             directory: options.model, dtype: options.dtype,
             device: .cpu(threads: options.threads ?? Machine.cores))
+        self.model = try options.adapter.map { try model.adapted(directory: $0) } ?? model
     }
 
     /// Loads the model and answers stdin line by line.
@@ -87,7 +90,7 @@ package final class ForwardCommand {
     private func train(_ batch: ForwardBatch) throws -> JSON {
         for (name, indices) in batch.entries {
             guard let parameter = model.parameter(named: name) else {
-                let near = nearest(name, among: model.parameters.map(\.name)).map {
+                let near = nearest(name, among: model.trained.map(\.name)).map {
                     "did you mean \"\($0)\"?"
                 }
                 throw KeelError(
@@ -105,9 +108,9 @@ package final class ForwardCommand {
         if case .text(let packed) = batch.rows {
             answer.append("n_targets", JSON(packed.targets.count))
         }
-        answer.append("grad_l2_total", .double(norm(model.parameters.map(\.gradient))))
+        answer.append("grad_l2_total", .double(norm(model.trained.map(\.gradient))))
         var grads = JSONObject()
-        for parameter in model.parameters {
+        for parameter in model.trained {
             let values = parameter.gradient.doubles()
             grads.append(
                 parameter.name,
@@ -157,17 +160,17 @@ package final class ForwardCommand {
         _ settings: ForwardBatch.AdamWSettings, _ batch: ForwardBatch.Rows, firstLoss: Double,
         _ entries: [String: [Int]]
     ) throws -> JSONObject {
-        let before = model.parameters.map { parameter in
+        let before = model.trained.map { parameter in
             let copy = Tensor(
                 zeros: parameter.shape, dtype: parameter.master.dtype, device: model.device)
             copy.copy(from: parameter.master)
             return copy
         }
         defer {
-            for (parameter, values) in zip(model.parameters, before) { parameter.assign(values) }
+            for (parameter, values) in zip(model.trained, before) { parameter.assign(values) }
         }
         let optimizer = AdamW(
-            model.parameters, beta1: settings.beta1, beta2: settings.beta2, eps: settings.eps,
+            model.trained, beta1: settings.beta1, beta2: settings.beta2, eps: settings.eps,
             weightDecay: settings.weightDecay)
         var losses = [firstLoss]
         var norms: [Double] = []
@@ -176,7 +179,7 @@ package final class ForwardCommand {
             losses.append(try gradients(batch))
         }
         var params = JSONObject()
-        for parameter in model.parameters {
+        for parameter in model.trained {
             let values = parameter.master.doubles()
             params.append(
                 parameter.name,

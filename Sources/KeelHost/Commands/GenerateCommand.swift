@@ -14,6 +14,8 @@ package final class GenerateCommand {
         package var promptsFile: String?
         /// A JSON list of ids.
         package var promptIDs: String?
+        /// A PEFT directory.
+        package var adapter: String?
         /// A token sampler's name or path; nil draws from the model's own distribution.
         package var sampler: String?
         /// A JSON object of the sampler's parameters.
@@ -56,9 +58,10 @@ package final class GenerateCommand {
                 fix: "both must be 1 or more", code: .usage)
         }
         sampler = try GenerateCommand.sampler(options)
-        model = try Model.load(
+        let model = try Model.load(
             directory: options.model, dtype: options.dtype,
             device: .cpu(threads: options.threads ?? Machine.cores))
+        self.model = try options.adapter.map { try model.adapted(directory: $0) } ?? model
         let needsText = options.promptIDs == nil
         let hasTokenizer = Files.exists(Files.join(options.model, "tokenizer.json"))
         tokenizer = needsText || hasTokenizer ? try Tokenizer.load(directory: options.model) : nil

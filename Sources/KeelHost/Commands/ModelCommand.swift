@@ -2,7 +2,7 @@ import KeelCore
 import KeelModel
 import KeelTensor
 
-/// `keel model info` and `keel model init`.
+/// `keel model info`, `init` and `merge`.
 package enum ModelCommand {
     /// What a Hugging Face directory holds, without reading the weights themselves.
     ///
@@ -54,12 +54,7 @@ package enum ModelCommand {
     package static func initialise(
         config: String, tokenizer: String, seed: UInt64, out: String, threads: Int? = nil
     ) throws {
-        if Files.exists(out), try !Files.isDirectory(out) || !Files.list(out).isEmpty {
-            throw KeelError(
-                "model", "the folder for the new model is in use", at: out,
-                fix: "name a new folder",
-                code: .cannotCreate)
-        }
+        try requireFree(out)
         let settings = try KeelModel.ModelConfig(path: config)
         let architecture = try Families.architecture(of: settings)
         let bytes = architecture.weights.reduce(0.0) { $0 + 4 * Double($1.count) }
@@ -108,5 +103,49 @@ package struct ModelReport: Sendable {
             return label + String(repeating: " ", count: max(1, 30 - label.count))
                 + (value.string ?? value.text())
         }.joined(separator: "\n")
+    }
+}
+
+extension ModelCommand {
+    /// Writes a model with an adapter's changes in its weights.
+    ///
+    /// - Parameters:
+    ///   - adapter: a PEFT folder.
+    ///   - base: the model it belongs to; nil = what the adapter names, from its own folder or from here.
+    ///   - out: a folder that does not exist yet, or is empty.
+    /// - Throws: `KeelError`; then `out` is as it was.
+    package static func merge(
+        adapter: String, base: String?, out: String, threads: Int? = nil
+    ) throws {
+        try requireFree(out)
+        let folder = try base ?? baseFolder(of: adapter)
+        let model = try Model.load(
+            directory: folder, dtype: .f32, device: .cpu(threads: threads ?? Machine.cores))
+        let merged = try model.adapted(directory: adapter).merged()
+        try AtomicWrite.directory(out) { try merged.save(to: $0) }
+    }
+
+    private static func baseFolder(of adapter: String) throws -> String {
+        let path = Files.join(adapter, "adapter_config.json")
+        let json = try JSON.parse(try Files.read(path), name: path)
+        let name = json["base_model_name_or_path"]?.string ?? ""
+        let places = [Files.join(adapter, name), name]
+        guard !name.isEmpty, let found = places.first(where: Files.isDirectory) else {
+            throw KeelError(
+                "model", "the adapter's model \"\(name)\" is no folder here",
+                at: "\(path), key base_model_name_or_path", fix: "name it: --base DIR",
+                code: .noInput)
+        }
+        return found
+    }
+
+    /// - Throws: `KeelError` (cannotCreate) for a folder in use.
+    private static func requireFree(_ out: String) throws {
+        guard Files.exists(out), try !Files.isDirectory(out) || !Files.list(out).isEmpty else {
+            return
+        }
+        throw KeelError(
+            "model", "the folder for the new model is in use", at: out, fix: "name a new folder",
+            code: .cannotCreate)
     }
 }

@@ -42,9 +42,12 @@ package struct Linear: Sendable {
     /// - Returns: `[rows, out]`
     func callAsFunction(_ x: Tensor, _ pass: Pass) -> Tensor {
         let bias = bias.map { pass[$0] }
-        switch layout {
-        case .outIn: return NN.linear(x, weight: pass[weight], bias: bias)
-        case .inOut: return NN.linear(x, weightIO: pass[weight], bias: bias)
-        }
+        let y =
+            switch layout {
+            case .outIn: NN.linear(x, weight: pass[weight], bias: bias)
+            case .inOut: NN.linear(x, weightIO: pass[weight], bias: bias)
+            }
+        guard let update = pass.adapter?.update(of: self, x, pass) else { return y }
+        return NN.add(y, update)
     }
 }

@@ -1,0 +1,182 @@
+import KeelCore
+import KeelTensor
+
+/// Trained changes to a frozen model: updates of low rank to linear layers, and whole replaced tensors.
+///
+///     y = W x + scale · B (A dropout(x))
+///
+/// A model without its adapter (`Model.base`) is the reference: no second copy of the weights exists.
+package final class Adapter: @unchecked Sendable {
+    /// One changed layer.
+    struct Module {
+        let linear: Linear
+        /// `[rank, in]`
+        let down: Parameter
+        /// `[out, rank]`
+        let up: Parameter
+        let scale: Double
+    }
+
+    package let config: LoRAConfig
+    /// By the name of the layer's weight.
+    let modules: [String: Module]
+    /// Tensors trained whole, by the name of the weight they stand for.
+    let replaced: [String: Parameter]
+    /// Everything that is trained, in the order of the model's layers, under PEFT's names.
+    package let parameters: [Parameter]
+    /// The draws of this step's dropout; nil = none.
+    package var draws: (seed: UInt64, step: UInt64)?
+
+    /// - Parameter values: the cells of a tensor, by its PEFT name and shape.
+    /// - Throws: `KeelError` (badData) when the config names no layer, or one that cannot be changed.
+    init(
+        _ config: LoRAConfig, of model: Model,
+        values: (String, _ shape: [Int], Start) throws -> Tensor
+    ) throws {
+        self.config = config
+        let architecture = model.architecture
+        try Adapter.check(config, architecture)
+        var modules: [String: Module] = [:]
+        var replaced: [String: Parameter] = [:]
+        var parameters: [Parameter] = []
+        func parameter(_ name: String, _ shape: [Int], _ start: Start) throws -> Parameter {
+            let made = Parameter(
+                name: Adapter.prefix + name,
+                master: try values(Adapter.prefix + name, shape, start),
+                compute: model.dtype)
+            parameters.append(made)
+            return made
+        }
+        let linears = architecture.linears
+        for linear in linears where config.changes(linear.module) {
+            let (rank, scale) = config.size(of: linear.module)
+            modules[linear.weight.name] = Module(
+                linear: linear,
+                down: try parameter(
+                    linear.module + ".lora_A.weight", [rank, linear.inputSize], .down),
+                up: try parameter(
+                    linear.module + ".lora_B.weight", [linear.outputSize, rank], .zeros),
+                scale: scale)
+        }
+        for weight in architecture.weights
+        where config.modulesToSave.contains(where: { LoRAConfig.names(weight.module, $0) }) {
+            replaced[weight.name] = try parameter(weight.name, weight.shape, .copy(of: weight))
+        }
+        self.modules = modules
+        self.replaced = replaced
+        self.parameters = parameters
+    }
+
+    /// How a new tensor starts.
+    enum Start {
+        /// Uniform in ± 1 / sqrt(in), as PEFT.
+        case down
+        case zeros
+        case copy(of: Weight)
+    }
+
+    /// What PEFT puts in front of a module's name.
+    static let prefix = "base_model.model."
+
+    /// Names that mean nothing are told with the names there are.
+    private static func check(_ config: LoRAConfig, _ architecture: Architecture) throws {
+        let modules = architecture.linears.map(\.module)
+        let ends = Set(modules.compactMap { $0.split(separator: ".").last.map(String.init) })
+            .sorted()
+        if case .names(let names) = config.targets {
+            guard !names.isEmpty || !config.modulesToSave.isEmpty else {
+                throw KeelError(
+                    "model", "LoRA changes no layer: target_modules is empty", code: .badData)
+            }
+            for name in names where !modules.contains(where: { LoRAConfig.names($0, name) }) {
+                let isTensor = architecture.weights.contains { LoRAConfig.names($0.module, name) }
+                throw KeelError(
+                    "model",
+                    isTensor
+                        ? "LoRA on \"\(name)\": not supported; the linear layers of the blocks are"
+                        : "no linear layer is called \"\(name)\"", at: "target_modules",
+                    fix: isTensor
+                        ? "train it whole: \"modules_to_save\": [\"\(name)\"]"
+                        : "use \"all-linear\", or some of: \(ends.joined(separator: ", "))",
+                    code: .badData)
+            }
+        }
+        for name in config.modulesToSave
+        where !architecture.weights.contains(where: { LoRAConfig.names($0.module, name) }) {
+            throw KeelError(
+                "model", "no module is called \"\(name)\"", at: "modules_to_save",
+                fix: architecture.isTied && name == "lm_head"
+                    ? "the head is the embedding: name \(architecture.embedding.module)" : nil,
+                code: .badData)
+        }
+    }
+
+    // MARK: - In a pass
+
+    /// What a changed layer adds to its output, or nil for a layer that is as it was.
+    func update(of linear: Linear, _ x: Tensor, _ pass: Pass) -> Tensor? {
+        guard let module = modules[linear.weight.name] else { return nil }
+        let input = dropped(x, linear, pass)
+        let small = NN.linear(input, weight: pass.leaf(module.down)) * module.scale
+        return NN.linear(small, weight: pass.leaf(module.up))
+    }
+
+    /// The input with some cells left out, the others scaled up to make good for them.
+    ///
+    /// Which ones depends on seed, step, layer and the token's own key: not on the batch it is in.
+    private func dropped(_ x: Tensor, _ linear: Linear, _ pass: Pass) -> Tensor {
+        guard config.dropout > 0, let draws, let keys = pass.dropoutKeys, keys.count == x.rows
+        else { return x }
+        let stream = RandomStream(
+            seed: draws.seed, place: "dropout \(linear.module)", draws.step)
+        let keep = Float(1 / (1 - config.dropout))
+        let limit = UInt32(config.dropout * 0x1p32)
+        var mask = [Float](repeating: 0, count: x.count)
+        let columns = x.columns
+        for (row, key) in keys.enumerated() {
+            // One draw serves two cells.
+            for pair in 0..<(columns + 1) / 2 {
+                let bits = stream.bits(key &+ UInt64(pair))
+                let at = row * columns + 2 * pair
+                if UInt32(truncatingIfNeeded: bits) >= limit { mask[at] = keep }
+                if 2 * pair + 1 < columns, UInt32(bits >> 32) >= limit { mask[at + 1] = keep }
+            }
+        }
+        return x * Tensor(mask, shape: x.shape, dtype: x.dtype, device: x.device)
+    }
+}
+
+extension Linear {
+    /// The module's name: that of its weight without `.weight`.
+    var module: String { weight.module }
+
+    var inputSize: Int { weight.shape[layout == .outIn ? 1 : 0] }
+    var outputSize: Int { weight.shape[layout == .outIn ? 0 : 1] }
+}
+
+extension Weight {
+    /// The name of the module that holds it.
+    var module: String {
+        name.lastIndex(of: ".").map { String(name[..<$0]) } ?? name
+    }
+}
+
+extension Architecture {
+    /// The linear layers of the blocks, in order.
+    package var linears: [Linear] {
+        blocks.flatMap { block in
+            let attention =
+                switch block.attention.projection {
+                case .separate(let query, let key, let value): [query, key, value]
+                case .fused(let all), .interleaved(let all): [all]
+                }
+            let mlp =
+                switch block.mlp.kind {
+                case .plain(let up): [up]
+                case .gated(let gate, let up): [gate, up]
+                case .fused(let both): [both]
+                }
+            return attention + [block.attention.output] + mlp + [block.mlp.down]
+        }
+    }
+}

@@ -1,0 +1,118 @@
+import KeelCore
+import KeelTensor
+
+extension Model {
+    /// This model with a new adapter that changes nothing yet: B is zero.
+    ///
+    /// The model's own tensors are shared and no longer trained.
+    ///
+    /// - Parameter seed: of A.
+    /// - Throws: `KeelError` (badData) when the config does not fit the model.
+    package func adapted(_ config: LoRAConfig, seed: UInt64) throws -> Model {
+        let type = dtype.accumulator
+        return adapted(
+            by: try Adapter(config, of: self) { name, shape, start in
+                switch start {
+                case .zeros: return Tensor(zeros: shape, dtype: type, device: self.device)
+                case .copy(let weight): return self.copy(of: weight)
+                case .down:
+                    let stream = RandomStream(seed: seed, place: "lora \(name)")
+                    let bound = 1 / Double(shape[1]).squareRoot()
+                    let values = (0..<shape[0] * shape[1]).map {
+                        Float((2 * stream.uniform(UInt64($0)) - 1) * bound)
+                    }
+                    return Tensor(values, shape: shape, dtype: type, device: self.device)
+                }
+            })
+    }
+
+    /// This model with the adapter of a PEFT directory.
+    ///
+    /// - Throws: `KeelError`: `noInput` for missing files, `badData` for what is wrong in them, does not fit the
+    ///   model or is not supported.
+    package func adapted(directory: String) throws -> Model {
+        let path = Files.join(directory, "adapter_config.json")
+        let config = try LoRAConfig(
+            try JSON.parse(try Files.read(path), name: path, duplicates: .reject), path: path)
+        let weights = Files.join(directory, "adapter_model.safetensors")
+        guard Files.exists(weights) else {
+            throw KeelError(
+                "model", "no adapter_model.safetensors in the adapter's folder", at: weights,
+                fix: Files.exists(Files.join(directory, "adapter_model.bin"))
+                    ? "save the adapter as safetensors; pickle files are not read"
+                    : "give the folder that holds adapter_config.json and adapter_model.safetensors",
+                code: .noInput)
+        }
+        let file = try SafetensorsFile(weights)
+        let type = dtype.accumulator
+        var used: Set<String> = []
+        let adapter = try Adapter(config, of: self) { name, shape, _ in
+            guard let entry = file[name] else {
+                throw KeelError(
+                    "model", "the adapter has no tensor \(name)", at: weights,
+                    fix: "adapter and model do not belong together", code: .badData)
+            }
+            guard entry.shape == shape else {
+                throw KeelError(
+                    "model",
+                    "tensor of shape \(entry.shape), where the model and the adapter's config make it \(shape)",
+                    at: "\(weights), tensor \(name)",
+                    fix: "adapter and model do not belong together", code: .badData)
+            }
+            used.insert(name)
+            return try file.tensor(entry, dtype: type, device: self.device)
+        }
+        if let extra = file.entries.first(where: { !used.contains($0.name) }) {
+            throw KeelError(
+                "model", "the adapter changes a layer that the model does not have",
+                at: "\(weights), tensor \(extra.name)",
+                fix: "adapter and model do not belong together", code: .badData)
+        }
+        return adapted(by: adapter)
+    }
+
+    /// Writes the adapter as PEFT does: adapter_config.json and adapter_model.safetensors, and the tokenizer.
+    ///
+    /// - Parameter base: what `base_model_name_or_path` says.
+    /// - Throws: `KeelError` (io, cannotCreate).
+    package func saveAdapter(to folder: String, base: String) throws {
+        guard let adapter else { preconditionFailure("a model without an adapter") }
+        try Files.makeDirectory(folder)
+        try SafetensorsWriter.write(
+            Files.join(folder, "adapter_model.safetensors"),
+            adapter.parameters.map { SafetensorsWriter.Item($0.name, $0.master, as: .f32) })
+        var config: JSONObject = [
+            "peft_type": "LORA", "base_model_name_or_path": .string(base),
+            "task_type": architecture.score == nil ? "CAUSAL_LM" : "SEQ_CLS", "bias": "none",
+            "inference_mode": true, "use_dora": false, "init_lora_weights": true,
+            "fan_in_fan_out": .bool(adapter.modules.values.contains { $0.linear.layout == .inOut }),
+        ]
+        for (key, value) in adapter.config.json.object ?? JSONObject() { config[key] = value }
+        if case .allLinear = adapter.config.targets {
+            // PEFT writes the names that "all-linear" came to.
+            let names = Set(
+                architecture.linears.compactMap { $0.module.split(separator: ".").last })
+            config["target_modules"] = .array(names.sorted().map { .string(String($0)) })
+        }
+        try AtomicWrite.file(
+            Files.join(folder, "adapter_config.json"), JSON.object(config).text(pretty: true) + "\n"
+        )
+        try copyCompanions(to: folder, from: directory)
+    }
+
+    /// The model with the adapter's changes in its own weights, and no adapter.
+    ///
+    ///     W' = W + scale · B A
+    package func merged() -> Model {
+        guard let adapter else { return self }
+        return rebuilt { weight, parameter in
+            if let whole = adapter.replaced[weight] { return whole.master }
+            guard let module = adapter.modules[weight] else { return nil }
+            let (up, down) = (module.up.master, module.down.master)
+            // [out, rank] times [rank, in].
+            let update = NN.linear(up, weightIO: down) * module.scale
+            let turned = module.linear.layout == .outIn ? update : update.transposed()
+            return parameter.master + turned
+        }
+    }
+}

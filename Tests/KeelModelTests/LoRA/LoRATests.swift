@@ -1,0 +1,232 @@
+import KeelCore
+import KeelTensor
+import KeelTestSupport
+import Testing
+
+@testable import KeelModel
+
+@Suite struct LoRATests {
+    private func base() throws -> Model {
+        try Model.load(directory: Fixture.model("llama"), dtype: .f32, device: testDevice)
+    }
+
+    private func logprobs(_ model: Model, _ ids: [Int32]) throws -> [Double] {
+        try model.logprobs(
+            PackedBatch(sequences: [ids], promptLengths: [1]), tape: Tape(recording: false)
+        ).logprobs.doubles()
+    }
+
+    // MARK: - PEFT's numbers
+
+    @Test func anAdapterOfPEFTComputesWhatPEFTComputes() throws {
+        let vectors = try Fixture.json("models/llama_lora/vectors.json")
+        let plain = try base()
+        let model = try plain.adapted(directory: Fixture.model("llama_lora"))
+        let merged = model.merged()
+        for (i, sequence) in (vectors["sequences"]?.array ?? []).enumerated() {
+            let ids = try #require(sequence["input_ids"]?.ids)
+            let want = try #require(sequence["token_logprobs"]?.doubles)
+            expectClose(try logprobs(model, ids), want, VectorTests.logprob)
+            expectClose(try logprobs(merged, ids), want, VectorTests.logprob)
+            // Without the adapter: the model as it was.
+            let reference = try #require(vectors["base_logprobs"]?[i]?.doubles)
+            expectClose(try logprobs(model.base, ids), reference, VectorTests.logprob)
+        }
+        for (name, want) in try #require(vectors["merged_weights"]?.object) {
+            let values = try #require(merged.parameter(named: name)).master.doubles()
+            expectClose(
+                try #require(want["idx"]?.ints).map { values[$0] },
+                try #require(want["val"]?.doubles), Tolerance(relative: 1e-6, absolute: 1e-7), name)
+        }
+    }
+
+    @Test func gradientsAreThoseOfPEFT() throws {
+        let vectors = try Fixture.json("models/llama_lora/vectors.json")
+        let want = try #require(vectors["loss"])
+        let model = try base().adapted(directory: Fixture.model("llama_lora"))
+        let batch = PackedBatch(
+            sequences: (vectors["sequences"]?.array ?? []).compactMap { $0["input_ids"]?.ids },
+            promptLengths: try #require(want["prompt_len"]).ints)
+        let tape = Tape()
+        let loss =
+            try model.logprobs(batch, tape: tape).logprobs.mean()
+            * Tensor(filled: -1, shape: [], dtype: .f32, device: testDevice)
+        tape.backward(loss)
+        expectClose([loss.item()], [want["value"]?.double ?? 0], Tolerance(relative: 0, absolute: 9e-6))
+        let grads = try #require(want["grads"]?.object)
+        #expect(Set(grads.keys) == Set(model.trained.map(\.name)))
+        for (name, expected) in grads {
+            let values = try #require(model.parameter(named: name)).gradient.doubles()
+            let bar = Tolerance(relative: 0, absolute: 5.3e-5 * (expected["l2"]?.double ?? 0))
+            expectClose(
+                try #require(expected["idx"]?.ints).map { values[$0] },
+                try #require(expected["val"]?.doubles), bar, name)
+        }
+    }
+
+    // MARK: - New adapters
+
+    private static let families: [(String, [String])] = [
+        ("llama", ["q_proj", "down_proj"]), ("gpt2", ["c_attn", "mlp.c_proj"]),
+    ]
+
+    @Test(arguments: families)
+    func aNewAdapterChangesNothing(family: String, targets: [String]) throws {
+        let model = try tinyModel(family)
+        var config = LoRAConfig()
+        config.targets = .names(targets)
+        let adapted = try model.adapted(config, seed: 1)
+        #expect(adapted.trained.count == 2 * 2 * targets.count)
+        #expect(try logprobs(adapted, [1, 2, 3, 4]) == logprobs(model, [1, 2, 3, 4]))
+    }
+
+    /// Random numbers in every tensor, so that every path matters.
+    private func shaken(_ model: Model) -> Model {
+        for parameter in model.trained {
+            let stream = RandomStream(seed: 9, place: parameter.name)
+            parameter.assign(
+                Tensor(
+                    (0..<parameter.count).map { 0.3 * stream.normal(UInt64($0)) },
+                    shape: parameter.shape, dtype: parameter.master.dtype, device: testDevice))
+        }
+        return model
+    }
+
+    private func everything(_ family: String) -> LoRAConfig {
+        var config = LoRAConfig()
+        config.rank = 3
+        config.alpha = 5
+        config.usesRankStabilisation = true
+        config.rankPattern = [(family == "gpt2" ? "mlp.c_fc" : "v_proj", 2)]
+        config.modulesToSave = family == "gpt2" ? ["ln_f"] : ["lm_head"]
+        return config
+    }
+
+    @Test(arguments: ["llama", "gpt2"])
+    func mergedSavedAndLoadedIsTheSame(family: String) throws {
+        let plain = try tinyModel(family)
+        let model = shaken(try plain.adapted(everything(family), seed: 1))
+        let ids: [Int32] = [1, 5, 9, 2, 7]
+        let want = try logprobs(model, ids)
+        #expect(try logprobs(model.base, ids) != want)
+        expectClose(try logprobs(model.merged(), ids), want, Tolerance(relative: 0, absolute: 2e-5))
+        try withFolder { folder in
+            try model.saveAdapter(to: folder, base: "base")
+            let again = try plain.base.adapted(directory: folder)
+            #expect(try logprobs(again, ids) == want)
+            #expect(again.trained.map(\.name) == model.trained.map(\.name))
+            let path = Files.join(folder, "adapter_config.json")
+            let json = try JSON.parse(try Files.read(path), name: path)
+            #expect(json["base_model_name_or_path"] == "base")
+            #expect(json["fan_in_fan_out"]?.bool == (family == "gpt2"))
+            #expect(json["target_modules"]?.array?.isEmpty == false)
+        }
+    }
+
+    /// Only the adapter has gradients, and they are those of central differences in f64.
+    @Test(arguments: ["llama", "gpt2"])
+    func gradients(family: String) throws {
+        let model = shaken(
+            try tinyModel(family, dtype: .f64).adapted(everything(family), seed: 1))
+        let batch = PackedBatch(sequences: [[1, 5, 9, 2], [3, 4]], promptLengths: [1, 1])
+        let tape = Tape()
+        let loss = try model.logprobs(batch, tape: tape).logprobs.sum()
+        tape.backward(loss)
+        for parameter in model.parameters where !parameter.isTrained {
+            #expect(Optim.squaredNorm([parameter.gradient]) == 0)
+        }
+        for parameter in model.trained {
+            let analytic = parameter.gradient.doubles()
+            let values = parameter.master.doubles()
+            for at in [0, parameter.count / 2, parameter.count - 1] {
+                func shifted(_ by: Double) throws -> Double {
+                    var moved = values
+                    moved[at] += by
+                    parameter.assign(Tensor(moved, shape: parameter.shape, device: testDevice))
+                    return try logprobs(model, [1, 5, 9, 2]).reduce(0, +)
+                        + logprobs(model, [3, 4]).reduce(0, +)
+                }
+                let numeric = try (shifted(1e-5) - shifted(-1e-5)) / 2e-5
+                _ = try shifted(0)
+                expectClose(
+                    [analytic[at]], [numeric], Tolerance(relative: 1e-6, absolute: 1e-8),
+                    parameter.name)
+            }
+        }
+    }
+
+    /// A token's dropout depends on seed, step and its key, not on what else is in the batch.
+    @Test func dropoutDoesNotDependOnTheBatch() throws {
+        var config = everything("llama")
+        config.dropout = 0.5
+        let model = shaken(try tinyModel("llama").adapted(config, seed: 1))
+        func pass(_ sequences: [[Int32]], _ keys: [UInt64], step: UInt64) throws -> [Double] {
+            model.adapter?.draws = (seed: 4, step: step)
+            var batch = PackedBatch(
+                sequences: sequences, promptLengths: sequences.map { _ in 1 })
+            batch.dropoutKeys = keys
+            return try model.logprobs(batch, tape: Tape()).logprobs.doubles()
+        }
+        let keys: [UInt64] = [10, 1 << 40, 1 << 50]
+        let alone = try pass([[1, 2, 3]], keys, step: 0)
+        let together = try pass([[4, 5], [1, 2, 3]], [7, 1 << 30] + keys, step: 0)
+        expectClose(Array(together.dropFirst()), alone, Tolerance(relative: 0, absolute: 1e-6))
+        #expect(try pass([[1, 2, 3]], keys, step: 1) != alone)
+        // Evaluation has none.
+        let batch = PackedBatch(sequences: [[1, 2, 3]], promptLengths: [1])
+        let still = try model.logprobs(batch, tape: Tape(recording: false)).logprobs.doubles()
+        #expect(still != alone)
+        config.dropout = 0
+        #expect(try logprobs(model, [1, 2, 3]) == still)
+    }
+
+    // MARK: - What cannot be
+
+    @Test(
+        arguments: [
+            (["use_dora": true], "use_dora true: not supported"),
+            (["peft_type": "IA3"], "adapters of type \"IA3\""),
+            (["bias": "all"], "bias \"all\": not supported"),
+            (["target_modules": ".*_proj"], "a pattern"), (["r": 0], "0 is not a rank"),
+            (["r": "4"], "\"4\" is not a rank"), (["lora_dropout": 1.5], "is not in 0 ..< 1"),
+            (["target_modules": [3]], "is not a list of module names"),
+            (["lora_alpha": "x"], "is not a number"),
+            (["layers_to_transform": [1]], "not supported"),
+        ] as [(JSONObject, String)])
+    func wrongConfigsAreNamed(changes: JSONObject, words: String) throws {
+        let error = try #require(throws: KeelError.self) {
+            _ = try LoRAConfig(.object(changes), path: "adapter_config.json")
+        }
+        #expect(error.what.contains(words), "\(error)")
+        #expect(error.at?.hasPrefix("adapter_config.json, key ") == true)
+    }
+
+    @Test(
+        arguments: [
+            (["q_prj"], [], "no linear layer is called \"q_prj\""),
+            (["embed_tokens"], [], "modules_to_save"), ([], [], "target_modules is empty"),
+            (["q_proj"], ["head"], "no module is called \"head\""),
+        ] as [([String], [String], String)])
+    func namesThatMeanNothingAreTold(
+        targets: [String], saved: [String], words: String
+    ) throws {
+        var config = LoRAConfig()
+        config.targets = .names(targets)
+        config.modulesToSave = saved
+        let model = try tinyModel("llama")
+        let error = try #require(throws: KeelError.self) {
+            _ = try model.adapted(config, seed: 1)
+        }
+        #expect(error.description.contains(words), "\(error)")
+    }
+
+    @Test func anAdapterOfAnotherModelIsRefused() throws {
+        let error = try #require(throws: KeelError.self) {
+            _ = try tinyModel("llama").adapted(directory: Fixture.model("llama_lora"))
+        }
+        #expect(error.description.contains("do not belong together"), "\(error)")
+        #expect(throws: KeelError.self) {
+            _ = try base().adapted(directory: Fixture.model("gpt2"))
+        }
+    }
+}
