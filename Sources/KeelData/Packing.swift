@@ -1,3 +1,5 @@
+import KeelCore
+
 /// Rows laid end to end without padding, each prompt once.
 ///
 /// The completions of a row are branches: they see their prompt and themselves, never each other,
@@ -60,5 +62,26 @@ package struct Packing: Sendable, Equatable {
             targets += completion
             completions.append(first..<targets.count)
         }
+    }
+
+    /// What names each packed token whatever batch it is in: its row, its branch and its position.
+    ///
+    /// - Parameter rows: those that were packed.
+    package func tokenKeys(_ rows: [TokenizedRow]) -> [UInt64] {
+        var keys: [UInt64] = []
+        keys.reserveCapacity(ids.count)
+        for row in rows {
+            var branches = [(length: row.prompt.count, first: 0)]
+            branches += row.completions.map {
+                (length: $0.count - (last.isEmpty ? 1 : 0), first: row.prompt.count)
+            }
+            for (branch, part) in branches.enumerated() {
+                let stream = RandomStream(
+                    seed: 0, place: "token", UInt64(row.index), UInt64(branch))
+                keys += (0..<part.length).map { stream.bits(UInt64(part.first + $0)) }
+            }
+        }
+        precondition(keys.count == ids.count, "\(keys.count) keys for \(ids.count) tokens")
+        return keys
     }
 }

@@ -53,6 +53,12 @@ package struct PolicyConfig: ConfigSection {
     @Key("dtype", "Type of activations and of the weights they meet; masters and moments are f32.")
     package var dtype = DTypeChoice.f32
 
+    @Key("lora", "Trains updates of low rank and leaves the model as it is; PEFT's names.")
+    package var lora: LoRASection? = nil
+
+    @Key("adapter", .folder, "A PEFT folder to go on from; its own config says what is trained.")
+    package var adapter: String? = nil
+
     package init() {}
 }
 

@@ -61,10 +61,10 @@ final class Networks {
 
     /// What one part of a run trains.
     func parameters(of part: Part) -> [KeelModel.Parameter] {
-        let score = policy.architecture.score?.name
+        let score = policy.scoreParameter
         switch part {
-        case .policy: return policy.parameters.filter { $0.name != score }
-        case .rewardHead: return policy.parameters.filter { $0.name == score }
+        case .policy: return policy.trained.filter { $0 !== score }
+        case .rewardHead: return score.map { [$0] } ?? []
         case .critic: return critic?.parameters ?? []
         case .valueHead: return valueHead?.parameters ?? []
         }
@@ -101,12 +101,16 @@ final class Networks {
     /// - Parameters:
     ///   - columns: what is wanted; log-probs bring entropy and accuracy for the metrics.
     ///   - tape: a recording one makes the columns differentiable by what is trained.
-    ///   - dropoutStep: the step whose random zeros the value head uses; nil = none.
+    ///   - dropoutStep: the step whose random zeros the value head and an adapter use; nil = none.
     func pass(
         _ rows: [TokenizedRow], _ columns: CurrentColumns, tape: Tape, dropoutStep: Int? = nil
     ) throws -> ColumnPass {
         let packing = Packing(rows, includesLast: columns.contains(.scores))
-        let batch = PackedBatch(packing)
+        var batch = PackedBatch(packing)
+        if let dropoutStep, let adapter = policy.adapter, adapter.config.dropout > 0 {
+            adapter.draws = (seed, UInt64(dropoutStep))
+            batch.dropoutKeys = packing.tokenKeys(rows)
+        }
         var pass = ColumnPass(packing: packing, rows: rows.count)
         var wanted = Wanted()
         wanted.logprobs = columns.contains(.logprobs)
@@ -176,9 +180,13 @@ final class Networks {
     /// The folder of the critic inside a checkpoint or a finished run.
     static let criticFolder = "critic"
 
-    /// Writes the policy as a Hugging Face folder, beside it the critic's folder and the value head's file.
+    /// Writes the policy as a Hugging Face folder, or its adapter as a PEFT folder; beside it the critic's folder and the value head's file.
     func save(to folder: String) throws {
-        try policy.save(to: folder)
+        if policy.adapter == nil {
+            try policy.save(to: folder)
+        } else {
+            try policy.saveAdapter(to: folder, base: Files.absolute(policy.directory ?? ""))
+        }
         try critic?.save(to: Files.join(folder, Networks.criticFolder))
         try valueHead?.save(to: folder)
     }

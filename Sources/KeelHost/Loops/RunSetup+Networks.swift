@@ -5,48 +5,80 @@ import KeelTensor
 import KeelText
 
 extension RunSetup {
-    /// Loads the policy and what the plan puts beside it.
+    /// Loads the policy, with the adapter that is trained in its place.
     ///
     /// - Parameters:
     ///   - columns: those of the current policy that the phases need.
     ///   - isOnline: some phase generates.
     ///   - weights: a checkpoint to go on from; nil = a new run.
-    ///   - reference: the frozen model, where one is needed.
-    /// - Throws: `KeelError` for models and heads that cannot be loaded or do not fit each other.
-    static func networks(
+    /// - Throws: `KeelError` for a model or adapter that cannot be loaded.
+    static func policy(
         _ config: RunConfig, plan: HeadPlan, columns: CurrentColumns, isOnline: Bool,
-        weights: String?, reference: Model?, tokenizer: Tokenizer, device: Device
-    ) throws -> Networks {
+        weights: String?, tokenizer: Tokenizer, device: Device
+    ) throws -> Model {
         let seed = UInt64(config.train.seed)
-        let dtype: DType = config.model.dtype == .bf16 ? .bf16 : .f32
-        let padID = tokenizer.padID.flatMap { Int32(exactly: $0) }
         let needsText = isOnline || columns.contains(.logprobs)
+        let isAdapted = config.model.lora != nil || config.model.adapter != nil
         var outputs: Outputs?
         if plan.hasRewardHead { outputs = needsText ? [.language, .score] : .score }
         let policy = try Model.load(
-            directory: weights ?? config.model.path, dtype: dtype, device: device,
-            outputs: outputs, seed: seed, padID: padID)
+            directory: isAdapted ? config.model.path : weights ?? config.model.path,
+            dtype: config.dtype, device: device, outputs: outputs, seed: seed,
+            padID: padID(tokenizer))
         if needsText { try policy.requireLanguageHead() }
-        return Networks(
+        guard isAdapted else { return policy }
+        let place = config.places.place(of: "model.lora")
+        do {
+            if let folder = weights ?? config.model.adapter {
+                return try policy.adapted(directory: folder)
+            }
+            var lora = try config.model.lora?.config(at: place) ?? LoRAConfig()
+            if plan.hasRewardHead, !lora.modulesToSave.contains("score") {
+                lora.modulesToSave.append("score")
+            }
+            return try policy.adapted(lora, seed: seed)
+        } catch var error as KeelError {
+            // What the config names is told with its line.
+            if error.at == nil || !(error.at ?? "").contains("/") { error.at = place }
+            throw error
+        }
+    }
+
+    private static func padID(_ tokenizer: Tokenizer) -> Int32? {
+        tokenizer.padID.flatMap { Int32(exactly: $0) }
+    }
+
+    /// The policy and what the plan puts beside it.
+    ///
+    /// - Parameters:
+    ///   - weights: a checkpoint to go on from; nil = a new run.
+    ///   - reference: the frozen model, where one is needed.
+    /// - Throws: `KeelError` for models and heads that cannot be loaded or do not fit each other.
+    static func networks(
+        _ config: RunConfig, policy: Model, plan: HeadPlan, weights: String?, reference: Model?,
+        tokenizer: Tokenizer, device: Device
+    ) throws -> Networks {
+        Networks(
             policy: policy,
             critic: plan.hasCritic
                 ? try critic(
-                    config, policy, weights: weights, padID: padID, dtype: dtype, device: device)
+                    config, policy, weights: weights, padID: padID(tokenizer), device: device)
                 : nil,
             valueHead: try plan.valueHead.map {
                 try valueHead($0, config, policy, weights: weights, device: device)
-            }, reference: reference, temperature: config.sampler.temperature, seed: seed)
+            }, reference: reference, temperature: config.sampler.temperature,
+            seed: UInt64(config.train.seed))
     }
 
     private static func critic(
-        _ config: RunConfig, _ policy: Model, weights: String?, padID: Int32?, dtype: DType,
-        device: Device
+        _ config: RunConfig, _ policy: Model, weights: String?, padID: Int32?, device: Device
     ) throws -> Model {
         let path =
             weights.map { Files.join($0, Networks.criticFolder) } ?? config.critic.path
             ?? config.rewards.lazy.compactMap(\.model?.path).first ?? config.model.path
         let critic = try Model.load(
-            directory: path, dtype: dtype, device: device, outputs: .score, scoreStart: .zeros,
+            directory: path, dtype: config.dtype, device: device, outputs: .score,
+            scoreStart: .zeros,
             padID: padID)
         guard critic.vocabularySize == policy.vocabularySize else {
             throw KeelError(
@@ -74,18 +106,25 @@ extension RunSetup {
     }
 
     /// The frozen reference and where its log-probs are kept; nil when the config has none.
+    ///
+    /// With an adapter the initial policy is the same model without it: no second copy.
     static func reference(
-        _ config: RunConfig, device: Device
+        _ config: RunConfig, policy: Model, device: Device
     ) throws -> (model: Model, folder: String, isCached: Bool)? {
         var folder = config.model.path
         var isCached = true
         switch config.reference {
         case .none: return nil
+        case .initial where policy.adapter != nil: return (policy.base, folder, true)
         case .initial: break
         case .path(let path, let cache): (folder, isCached) = (path, cache)
         }
-        let dtype: DType = config.model.dtype == .bf16 ? .bf16 : .f32
-        let model = try Model.load(directory: folder, dtype: dtype, device: device)
+        let model = try Model.load(directory: folder, dtype: config.dtype, device: device)
         return (model, folder, isCached)
     }
+}
+
+extension RunConfig {
+    /// What models compute in.
+    var dtype: DType { model.dtype == .bf16 ? .bf16 : .f32 }
 }

@@ -80,10 +80,13 @@ final class RunSetup {
         }
 
         let columns = CurrentColumns(needs: needs)
+        let policy = try RunSetup.policy(
+            config, plan: plan, columns: columns, isOnline: planned.contains(where: \.isOnline),
+            weights: weights, tokenizer: tokenizer, device: device)
         let needsStates = columns.contains(.seqValues)
         let frozen =
             RunChecks.needsReference(needs) || needsStates
-            ? try RunSetup.reference(config, device: device) : nil
+            ? try RunSetup.reference(config, policy: policy, device: device) : nil
         if needsStates, frozen == nil {
             throw KeelError(
                 "config",
@@ -92,9 +95,8 @@ final class RunSetup {
                 code: .config)
         }
         let networks = try RunSetup.networks(
-            config, plan: plan, columns: columns, isOnline: planned.contains(where: \.isOnline),
-            weights: weights, reference: needsStates ? frozen?.model : nil, tokenizer: tokenizer,
-            device: device)
+            config, policy: policy, plan: plan, weights: weights,
+            reference: needsStates ? frozen?.model : nil, tokenizer: tokenizer, device: device)
         self.networks = networks
         for phase in planned {
             try data[phase.dataKind]?.check(fits: networks.policy, room: phase.isOnline ? 1 : 0)
