@@ -1,4 +1,5 @@
 import CKeel
+import Glibc
 import KeelCore
 import KeelTensor
 import Synchronization
@@ -125,7 +126,8 @@ final class Call: @unchecked Sendable {
     private let failure = Mutex<CallFailure?>(nil)
     private let record: UnsafeMutablePointer<Record>
     private var arrays: [String: keel_array] = [:]
-    private var texts: [String: [keel_str]] = [:]
+    /// Text columns that were asked for; few, and asked for row by row.
+    private var texts: [(name: keel_str, cells: UnsafeMutablePointer<keel_str>)] = []
     private var ids: [Int: UnsafeMutablePointer<Int32>] = [:]
     private var phaseName: UnsafePointer<CChar>?
     /// What `batch` lacks and can be made; only in `prepare`.
@@ -266,21 +268,20 @@ final class Call: @unchecked Sendable {
         }
     }
 
-    func text(_ name: String, _ row: Int) throws(CallFailure) -> keel_str {
+    /// - Parameter name: ends with a NUL.
+    func text(_ name: UnsafePointer<CChar>, _ row: Int) throws(CallFailure) -> keel_str {
         try checkRow(row)
-        if let cells = texts[name] { return cells[row] }
-        let absent = keel_str(p: nil, n: 0)
-        var cells = [keel_str](repeating: absent, count: batch.rows)
-        if let column = batch.text[name] {
-            for (at, cell) in column.prefix(batch.rows).enumerated() {
-                if let cell { cells[at] = memory.string(cell) }
-            }
-        } else if name == "row" {
-            for (at, json) in batch.rowJSON.prefix(batch.rows).enumerated() {
-                cells[at] = memory.string(json.text().utf8)
-            }
+        for column in texts where strcmp(column.name.p, name) == 0 { return column.cells[row] }
+        let words = String(cString: name)
+        let cells: UnsafeMutablePointer<keel_str>
+        // A handful of names: comparing is faster than hashing.
+        if let column = batch.text.first(where: { $0.key == words })?.value {
+            cells = memory.strings(column, count: batch.rows)
+        } else {
+            let rows = words == "row" ? batch.rowJSON.map { Array($0.text().utf8) } : []
+            cells = memory.strings(rows, count: batch.rows)
         }
-        texts[name] = cells
+        texts.append((memory.string(words.utf8), cells))
         return cells[row]
     }
 

@@ -76,28 +76,28 @@ package enum HostTable {
         host.num = { c, name in
             guard let call = Call.of(c) else { return 0 }
             return call.attempt(0) { () throws(CallFailure) in
-                try call.instance.parameters.number(text(name))
+                try call.instance.parameters.number(name)
             }
         }
         host.str = { c, name in
             let empty = keel_str(p: nil, n: 0)
             guard let call = Call.of(c) else { return empty }
             return call.attempt(empty) { () throws(CallFailure) in
-                try call.instance.parameters.string(text(name))
+                try call.instance.parameters.string(name)
             }
         }
         host.json = { c, name in
             let empty = keel_str(p: nil, n: 0)
             guard let call = Call.of(c) else { return empty }
             return call.attempt(empty) { () throws(CallFailure) in
-                try call.instance.parameters.json(text(name))
+                try call.instance.parameters.json(name)
             }
         }
         host.list = { c, name, n in
             n?.pointee = 0
             guard let call = Call.of(c) else { return nil }
             let found: (UnsafePointer<Double>, Int)? = call.attempt(nil) { () throws(CallFailure) in
-                try call.instance.parameters.list(text(name))
+                try call.instance.parameters.list(name)
             }
             n?.pointee = found?.1 ?? 0
             return found?.0
@@ -111,9 +111,8 @@ package enum HostTable {
         host.rows = { c in Call.of(c)?.batch.rows ?? 0 }
         host.text = { c, column, row in
             let absent = keel_str(p: nil, n: 0)
-            guard let call = Call.of(c) else { return absent }
-            return call.attempt(absent) { () throws(CallFailure) in try call.text(text(column), row)
-            }
+            guard let call = Call.of(c), let column else { return absent }
+            return call.attempt(absent) { () throws(CallFailure) in try call.text(column, row) }
         }
         host.field = { c, row, pointer in
             let absent = keel_str(p: nil, n: 0)

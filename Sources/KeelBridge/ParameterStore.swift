@@ -10,9 +10,10 @@ final class LentMemory: @unchecked Sendable {
         for block in blocks { block.deallocate() }
     }
 
-    /// `count` bytes, 64-byte aligned, not initialised; at least one.
-    func bytes(_ count: Int) -> UnsafeMutableRawPointer {
-        let block = UnsafeMutableRawPointer.allocate(byteCount: max(count, 1), alignment: 64)
+    /// `count` bytes, not initialised; at least one.
+    func bytes(_ count: Int, alignment: Int = 64) -> UnsafeMutableRawPointer {
+        let block = UnsafeMutableRawPointer.allocate(byteCount: max(count, 1), alignment: alignment)
+        if blocks.isEmpty { blocks.reserveCapacity(4) }
         blocks.append(block)
         return block
     }
@@ -27,15 +28,39 @@ final class LentMemory: @unchecked Sendable {
         return start
     }
 
+    /// Copies of some texts with a NUL behind each, all in one block; absent ones and those beyond the list are null.
+    func strings(_ texts: [[UInt8]?], count: Int) -> UnsafeMutablePointer<keel_str> {
+        let texts = texts.prefix(count)
+        let size = texts.reduce(0) { $0 + ($1.map { $0.count + 1 } ?? 0) }
+        let table = count * MemoryLayout<keel_str>.stride
+        let block = bytes(table + size, alignment: 16)
+        let cells = block.bindMemory(to: keel_str.self, capacity: count)
+        cells.initialize(repeating: keel_str(p: nil, n: 0), count: count)
+        var at = block + table
+        for (row, text) in texts.enumerated() {
+            guard let text else { continue }
+            text.withUnsafeBytes { bytes in
+                if let base = bytes.baseAddress { memcpy(at, base, bytes.count) }
+            }
+            (at + text.count).storeBytes(of: 0, as: UInt8.self)
+            cells[row] = keel_str(
+                p: UnsafeRawPointer(at).assumingMemoryBound(to: CChar.self), n: text.count)
+            at += text.count + 1
+        }
+        return cells
+    }
+
     /// A copy of the bytes with a NUL behind them.
     func string(_ text: some Collection<UInt8>) -> keel_str {
-        let start = bytes(text.count + 1).bindMemory(to: UInt8.self, capacity: text.count + 1)
-        var at = 0
-        for byte in text {
-            start[at] = byte
-            at += 1
+        let start = bytes(text.count + 1, alignment: 16).bindMemory(
+            to: UInt8.self, capacity: text.count + 1)
+        let isCopied: Void? = text.withContiguousStorageIfAvailable { bytes in
+            if let base = bytes.baseAddress { memcpy(start, base, bytes.count) }
         }
-        start[at] = 0
+        if isCopied == nil {
+            for (at, byte) in text.enumerated() { start[at] = byte }
+        }
+        start[text.count] = 0
         return keel_str(
             p: UnsafeRawPointer(start).assumingMemoryBound(to: CChar.self), n: text.count)
     }
@@ -75,13 +100,14 @@ final class ParameterStore: @unchecked Sendable {
     }
 
     private let memory = LentMemory()
-    private let values: [String: (value: Value, json: keel_str)]
+    /// In the order of their declaration; few, so that comparing names is the fastest way to find one.
+    private let values: [(name: keel_str, value: Value, json: keel_str)]
     /// What a parameter is called that was asked for in vain.
     private let owner: String
 
     init(component: Component, values given: ParameterValues) {
         owner = component.title
-        var values: [String: (value: Value, json: keel_str)] = [:]
+        var values: [(name: keel_str, value: Value, json: keel_str)] = []
         for parameter in component.parameters {
             let json = given[parameter.name] ?? parameter.fallback
             let value: Value
@@ -98,41 +124,55 @@ final class ParameterStore: @unchecked Sendable {
                 value = .list(UnsafePointer(memory.copy(list)), list.count)
             case .json: value = .json
             }
-            values[parameter.name] = (value, memory.string(json.text().utf8))
+            values.append(
+                (memory.string(parameter.name.utf8), value, memory.string(json.text().utf8)))
         }
         self.values = values
     }
 
-    private func refuse(_ name: String, _ wanted: String) -> CallFailure {
-        guard values[name] == nil else {
-            return CallFailure(.invalid, "parameter \"\(name)\" is not \(wanted)")
+    private func find(_ name: UnsafePointer<CChar>?) -> (value: Value, json: keel_str)? {
+        guard let name else { return nil }
+        for entry in values where strcmp(entry.name.p, name) == 0 {
+            return (entry.value, entry.json)
         }
-        return .undeclaredParameter(name, declared: values.keys)
+        return nil
     }
 
-    func number(_ name: String) throws(CallFailure) -> Double {
-        switch values[name]?.value {
+    private func refuse(_ name: UnsafePointer<CChar>?, _ wanted: String) -> CallFailure {
+        let text = name.map { String(cString: $0) } ?? ""
+        guard find(name) == nil else {
+            return CallFailure(.invalid, "parameter \"\(text)\" is not \(wanted)")
+        }
+        return .undeclaredParameter(
+            text, declared: values.compactMap { $0.name.p.map { String(cString: $0) } })
+    }
+
+    /// - Parameter name: ends with a NUL, here and below.
+    func number(_ name: UnsafePointer<CChar>?) throws(CallFailure) -> Double {
+        switch find(name)?.value {
         case .number(let number), .choice(let number, _): return number
         default: throw refuse(name, "a number, a switch or a choice")
         }
     }
 
-    func string(_ name: String) throws(CallFailure) -> keel_str {
-        switch values[name]?.value {
+    func string(_ name: UnsafePointer<CChar>?) throws(CallFailure) -> keel_str {
+        switch find(name)?.value {
         case .string(let text), .choice(_, let text): return text
         default: throw refuse(name, "a string or a choice")
         }
     }
 
-    func list(_ name: String) throws(CallFailure) -> (UnsafePointer<Double>, Int) {
-        guard case .list(let start, let count) = values[name]?.value else {
+    func list(
+        _ name: UnsafePointer<CChar>?
+    ) throws(CallFailure) -> (UnsafePointer<Double>, Int) {
+        guard case .list(let start, let count) = find(name)?.value else {
             throw refuse(name, "a list of numbers")
         }
         return (start, count)
     }
 
-    func json(_ name: String) throws(CallFailure) -> keel_str {
-        guard let found = values[name] else { throw refuse(name, "declared") }
+    func json(_ name: UnsafePointer<CChar>?) throws(CallFailure) -> keel_str {
+        guard let found = find(name) else { throw refuse(name, "declared") }
         return found.json
     }
 }
