@@ -28,7 +28,8 @@ struct WorkerBoard: Sendable {
     }
 
     let title: String
-    let path: String
+    let component: Component
+    private var path: String { component.path }
     let options: WorkerOptions
     let isCoupled: Bool
     /// Everything in one call, in order, when all is there.
@@ -65,7 +66,7 @@ struct WorkerBoard: Sendable {
 
     init(title: String, component: Component, options: WorkerOptions) {
         self.title = title
-        path = component.path
+        self.component = component
         self.options = options
         isCoupled = component.flags.contains(.coupled)
         isStateful = component.hasCallback("save")
@@ -329,7 +330,7 @@ struct WorkerBoard: Sendable {
         let fix =
             isOwnWords
             ? "a score is a finite number, or NaN where the reward does not apply"
-            : failure.fix(path: path)
+            : failure.fix(for: component)
         let what =
             switch failure.cause {
             case .reported: isOwnWords ? "\(title) \(failure.words)" : "\(title): \(failure.report)"

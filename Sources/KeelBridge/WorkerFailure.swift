@@ -67,16 +67,21 @@ struct WorkerFailure: Error {
     var report: String { words + lastWords }
 
     /// A change that may help, as a config knows it.
-    func fix(path: String) -> String? {
+    func fix(for component: Component) -> String? {
+        let isReward = component.kind == .reward
+        let higher = isReward ? ", or \"on_error\": \"drop_row\" to go on without such rows" : ""
+        let goOn =
+            isReward ? "; \"on_error\": \"drop_row\" in its \"run\" goes on without such rows" : ""
         switch cause {
-        case .reported(.missing, _): CallFailure.missingFix
-        case .reported, .interrupted, .nonsense: nil
-        case .timedOut:
-            "set \"timeout_s\" in its \"run\" higher, or \"on_error\": \"drop_row\" to go on without such rows"
-        case .tooMuchMemory:
-            "set \"max_rss_mb\" in its \"run\" higher, or \"on_error\": \"drop_row\" to go on without such rows"
+        case .reported(.missing, _): return CallFailure.missingFix
+        case .reported, .interrupted, .nonsense: return nil
+        case .timedOut: return "set \"timeout_s\" in its \"run\" higher\(higher)"
+        case .tooMuchMemory: return "set \"max_rss_mb\" in its \"run\" higher\(higher)"
         case .exited, .killed, .wroteOutside:
-            "`keel plugin check \(path)` looks for the mistake; \"on_error\": \"drop_row\" in its \"run\" goes on without such rows"
+            guard let native = component.native else {
+                return "`keel plugin check \(component.path)` looks for the mistake\(goOn)"
+            }
+            return "see that the library declares it as: \(native.declaration)\(goOn)"
         }
     }
 

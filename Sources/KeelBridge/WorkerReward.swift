@@ -51,7 +51,7 @@ package final class WorkerReward: RewardRunner {
                 throw KeelError(
                     "plugin", "\(setup.title): row \(row.id): \(failure.report)",
                     at: "\(setup.component.path), ask, step \(context.step), row \(row.id)",
-                    fix: failure.fix(path: setup.component.path), code: .failed)
+                    fix: failure.fix(for: setup.component), code: .failed)
             }
         }
         metrics.merge(answer.metrics, prefix: name + "/")

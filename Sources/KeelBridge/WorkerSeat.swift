@@ -4,8 +4,8 @@ import KeelCore
 
 /// One place of a reward's pool: a thread of the host and the worker that it looks after.
 final class WorkerSeat {
-    private let setup: WorkerSetup
-    private let options: WorkerOptions
+    let setup: WorkerSetup
+    let options: WorkerOptions
     private let log: ComponentLog
     private let stamp: WorkerStamp
     /// Readable when there is something to look at.
@@ -15,7 +15,7 @@ final class WorkerSeat {
     private var calls = 0
     private var hasFailed = false
     /// Columns that `create` asked for.
-    private var needs: [String] = []
+    private(set) var needs: [String] = []
     /// Of a component with state: what a fresh process begins with.
     private var state: Instance.State?
     /// The state is longer than is kept after every batch: its length.
@@ -45,7 +45,7 @@ final class WorkerSeat {
         process = nil
     }
 
-    private func watch(
+    func watch(
         _ seconds: Double, context: CallContext = CallContext(),
         isInterrupted: @escaping () -> Bool = { false }
     ) -> WorkerProcess.Watch {
@@ -146,7 +146,7 @@ final class WorkerSeat {
     }
 
     /// Keeps the state after a batch.
-    private func keepState(_ process: WorkerProcess, context: CallContext) throws {
+    func keepState(_ process: WorkerProcess, context: CallContext) throws {
         guard setup.component.hasCallback("save"), tooLong == nil else { return }
         state = nil
         let reply = try ask(process, limit: UInt64(WorkerSeat.longestState), context: context)
@@ -158,7 +158,7 @@ final class WorkerSeat {
     }
 
     /// The process has failed: the next one is a restart.
-    private func drop() {
+    func drop() {
         process = nil
         hasFailed = true
     }
@@ -172,7 +172,7 @@ final class WorkerSeat {
         }
         return KeelError(
             "plugin", what, at: "\(setup.component.path), \(stage)",
-            fix: failure.fix(path: setup.component.path), code: code)
+            fix: failure.fix(for: setup.component), code: code)
     }
 
     // MARK: - Calls

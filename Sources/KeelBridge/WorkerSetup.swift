@@ -13,7 +13,7 @@ struct WorkerSetup: Sendable {
 
     /// The stream of a `setup` request.
     func write(to writer: inout WorkerWriter, context: CallContext) throws {
-        try writer.word(Int(KW_PLUGIN))
+        try writer.word(Int(component.native == nil ? KW_PLUGIN : KW_NATIVE))
         try writer.text(component.path)
         try writer.text(component.name)
         try writer.word(Int(component.kind.code))
@@ -21,6 +21,10 @@ struct WorkerSetup: Sendable {
         try writer.word(seed)
         try writer.parameters(component.parameters, parameters)
         try writer.context(context)
+        if let native = component.native {
+            try writer.text(native.symbol)
+            try writer.text(native.signature.lines)
+        }
     }
 
     /// Loads the component in a fresh process and creates its instance.

@@ -121,14 +121,15 @@ final class DataSamplerRig: Rig {
     let sampler: DataSamplerInstance
     let trial: Trial
 
-    var instance: Instance { sampler.instance }
+    let instance: Instance
 
     init(_ trial: Trial, _ parameters: ParameterValues, name: String? = nil) throws {
         self.trial = trial
         trial.at("create")
-        sampler = try DataSamplerInstance(
+        instance = try Instance(
             trial.subject, catalog: trial.catalog, parameters: parameters, name: name,
             seed: trial.seed, context: RewardRig.context())
+        sampler = DataSamplerInstance(instance)
     }
 
     /// The columns that the sampler needs, one cell per row of the data set.
