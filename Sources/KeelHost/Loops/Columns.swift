@@ -48,6 +48,16 @@ extension ColumnBatch {
         return batch
     }
 
+    /// The columns that a data sampler may order rows by: their `length`, for every side.
+    static func lengths(of rows: [TokenizedRow], prefixes: [String]) -> [String: Column] {
+        var columns: [String: Column] = [:]
+        for (side, prefix) in prefixes.enumerated() {
+            columns[prefix + "length"] = Column(
+                ints: rows.map { Int32($0.completions[side].count) })
+        }
+        return columns
+    }
+
     /// Adds `[B,T]` columns, one per side, from lists in the order of rows and sides.
     mutating func addTokenColumn(_ name: String, _ values: [[Double]], prefixes: [String]) {
         for (side, prefix) in prefixes.enumerated() {

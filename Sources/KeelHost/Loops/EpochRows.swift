@@ -6,15 +6,24 @@ import KeelData
 final class EpochRows {
     private let order: EpochOrder
     private let sampler: DataSamplerInstance
+    private let columns: [String: Column]
+    private let row: (Int) -> JSON
     /// The order of the epoch in use, asked for once, and the sampler's state from before it was asked.
     private var current: (epoch: Int, order: [Int], before: Instance.State?)?
 
     /// - Parameters:
     ///   - count: rows of the data set.
     ///   - perStep: rows that a step takes, over all ranks.
-    init(count: Int, perStep: Int, sampler: DataSamplerInstance) {
+    ///   - columns: [count] columns that the sampler may read for its order.
+    ///   - row: a data set row, for a sampler that needs them.
+    init(
+        count: Int, perStep: Int, sampler: DataSamplerInstance, columns: [String: Column] = [:],
+        row: @escaping (Int) -> JSON = { _ in .null }
+    ) {
         order = EpochOrder(rowCount: count, rowsPerStep: perStep)
         self.sampler = sampler
+        self.columns = columns
+        self.row = row
     }
 
     var stepsPerEpoch: Int { order.stepsPerEpoch }
@@ -30,20 +39,77 @@ final class EpochRows {
         if let current, current.epoch == epoch {
             rows = current.order
         } else {
-            let before = try sampler.save()
-            rows = try sampler.order(epoch: epoch, count: order.rowCount)
+            let before = hasFeedback ? nil : try sampler.save()
+            let needsRows = sampler.needs.contains { $0 == "row" || $0 == "row?" }
+            rows = try sampler.order(
+                epoch: epoch, count: order.rowCount, columns: columns,
+                rows: needsRows ? (0..<order.rowCount).map(row) : [])
             current = (epoch, rows, before)
         }
         return order.positions(of: step).map { rows[$0] }
     }
 
-    /// The sampler's state for a run that goes on with `nextStep`, which asks for its epoch's order again.
-    func snapshot(nextStep: Int) throws -> Instance.State? {
-        if let current, current.epoch == order.epoch(of: nextStep) { return current.before }
-        return try sampler.save()
+    // MARK: - Feedback
+
+    /// Whether the sampler wants to know what a step made of its rows.
+    var hasFeedback: Bool { sampler.hasFeedback }
+
+    /// Tells the sampler what a step found out.
+    ///
+    /// - Parameters:
+    ///   - rows: numbers as the order has them, with repeats.
+    ///   - batch: one row for each of them.
+    func feedback(rows: [Int], batch: ColumnBatch, context: CallContext) throws {
+        try sampler.feedback(rows: rows, batch: batch, context: context)
     }
 
-    func restore(_ state: JSON?) throws {
-        if let saved = Instance.State(json: state) { try sampler.load(saved) }
+    /// What the sampler reported since the last time.
+    func takeMetrics() -> MetricSums { sampler.takeMetrics() }
+
+    // MARK: - State
+
+    /// What a run that goes on with a step needs to see the same rows.
+    struct Snapshot {
+        var state: Instance.State?
+        /// The rest of the epoch, where feedback has moved the state on since it was asked for.
+        var order: (epoch: Int, rows: [Int])?
+
+        var json: JSON {
+            guard let order else { return state?.json ?? .null }
+            var object: JSONObject = [
+                "epoch": JSON(order.epoch), "rows": .array(order.rows.map { JSON($0) }),
+            ]
+            if let state { object["state"] = state.json }
+            return .object(object)
+        }
+    }
+
+    /// The sampler's state for a run that goes on with `nextStep`: without feedback it asks for its epoch's
+    /// order again, with feedback the order goes along.
+    func snapshot(nextStep: Int) throws -> Snapshot? {
+        let isInside = current?.epoch == order.epoch(of: nextStep)
+        if hasFeedback {
+            let order = isInside ? current.map { ($0.epoch, $0.order) } : nil
+            let state = try sampler.save()
+            return state == nil && order == nil ? nil : Snapshot(state: state, order: order)
+        }
+        let state = isInside ? current?.before : try sampler.save()
+        return state.map { Snapshot(state: $0) }
+    }
+
+    /// - Throws: `KeelError` (badData) for an order that is none of this data set.
+    func restore(_ saved: JSON?) throws {
+        if let epoch = saved?["epoch"]?.int, let list = saved?["rows"]?.array {
+            let rows = list.compactMap(\.int).filter { (0..<order.rowCount).contains($0) }
+            guard rows.count == list.count, rows.count == order.rowCount else {
+                throw KeelError(
+                    "checkpoint",
+                    "the order of epoch \(epoch) does not fit the \(order.rowCount) rows",
+                    at: CheckpointStore.stateFile, fix: "resume with the data of the run",
+                    code: .badData)
+            }
+            current = (epoch, rows, nil)
+        }
+        if let state = Instance.State(json: saved?["state"] ?? saved) { try sampler.load(state) }
     }
 }

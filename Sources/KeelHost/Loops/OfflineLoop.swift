@@ -41,7 +41,8 @@ final class OfflineLoop: TrainingLoop {
         self.sampling = sampling
         self.config = config
         perStep = config.train.rowsPerStep * update.communicator.size
-        order = EpochRows(count: rows.count, perStep: perStep, sampler: sampler)
+        order = OfflineLoop.order(rows, rawRow, perStep, sampler, update)
+        update.keepsRows = order.hasFeedback
     }
 
     var stepsPerEpoch: Int { order.stepsPerEpoch }
@@ -49,6 +50,17 @@ final class OfflineLoop: TrainingLoop {
 
     /// Rows of an optimizer step over all ranks.
     private let perStep: Int
+
+    /// The order of some rows, which a sampler may choose by their lengths and data set rows.
+    private static func order(
+        _ rows: [TokenizedRow], _ rawRow: @escaping (Int) -> JSON, _ perStep: Int,
+        _ sampler: DataSamplerInstance, _ update: PolicyUpdate
+    ) -> EpochRows {
+        EpochRows(
+            count: rows.count, perStep: perStep, sampler: sampler,
+            columns: ColumnBatch.lengths(of: rows, prefixes: update.prefixes),
+            row: { rawRow(rows[$0].index) })
+    }
 
     private var preparesDataset: Bool { update.phase.flags.contains(.prepareDataset) }
 
@@ -62,7 +74,8 @@ final class OfflineLoop: TrainingLoop {
             datasetMetrics = made.reported
         }
         guard let prepared else { return }
-        order = EpochRows(count: prepared.kept.count, perStep: perStep, sampler: sampler)
+        order = OfflineLoop.order(
+            prepared.kept.map { rows[$0] }, rawRow, perStep, sampler, update)
         guard prepared.kept.count < rows.count else { return }
         Log.notice(
             "\(update.objective.component.title) keeps \(prepared.kept.count) of \(rows.count) rows"
@@ -70,7 +83,8 @@ final class OfflineLoop: TrainingLoop {
     }
 
     func step(_ step: Int) throws -> StepResult {
-        let places = try order.rows(of: step).map { prepared?.kept[$0] ?? $0 }
+        let numbers = try order.rows(of: step)
+        let places = numbers.map { prepared?.kept[$0] ?? $0 }
         let chosen = places.map { rows[$0] }
         let context = update.context(step: step, epoch: order.progress(after: step))
         var columns = try constants(chosen, chosen.map { rawRow($0.index) })
@@ -85,6 +99,10 @@ final class OfflineLoop: TrainingLoop {
         var outcome = try update.run(
             rows: chosen, columns: columns, rates: update.rates(at: step), context: context)
         outcome.metrics.merge(reported)
+        if let known = outcome.rows {
+            try order.feedback(rows: numbers, batch: known, context: context)
+        }
+        outcome.metrics.merge(order.takeMetrics())
         return StepResult(outcome)
     }
 

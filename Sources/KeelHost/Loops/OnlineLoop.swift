@@ -13,6 +13,8 @@ final class OnlineLoop: TrainingLoop {
     private let config: RunConfig
     /// Of prompts, by rollouts.
     private let order: EpochRows
+    /// Where a data set row stands among the prompts.
+    private let numbers: [Int: Int]
     /// Optimizer steps that one rollout serves.
     private let stepsPerRollout: Int
     private let rowsPerStep: Int
@@ -42,7 +44,11 @@ final class OnlineLoop: TrainingLoop {
         let rolloutRows = config.train.rolloutBatchSize ?? rowsPerStep
         stepsPerRollout = config.train.numIterations * max(1, rolloutRows / rowsPerStep)
         order = EpochRows(
-            count: prompts.count, perStep: rolloutRows / maker.samplesPerPrompt, sampler: sampler)
+            count: prompts.count, perStep: rolloutRows / maker.samplesPerPrompt, sampler: sampler,
+            row: { prompts[$0].json })
+        numbers = Dictionary(
+            prompts.enumerated().map { ($1.row, $0) }, uniquingKeysWith: { first, _ in first })
+        update.keepsRows = order.hasFeedback
     }
 
     var stepsPerEpoch: Int { order.stepsPerEpoch * stepsPerRollout }
@@ -95,7 +101,12 @@ final class OnlineLoop: TrainingLoop {
             rows: Array(rollout.rows[range]), columns: rollout.columns.slice(range),
             rates: update.rates(at: step), context: context)
         maker.trace?.span("update", lane: "run", from: begin, to: Clock.now())
+        if let known = outcome.rows {
+            let used = rollout.rows[range].compactMap { numbers[$0.index] }
+            try order.feedback(rows: used, batch: known, context: context)
+        }
         var result = StepResult(outcome)
+        for (name, value) in order.takeMetrics().values { result.metrics[name] = value }
         for (name, value) in rolloutMetrics { result.metrics[name] = value }
         return result
     }

@@ -32,6 +32,8 @@ final class PolicyUpdate {
     private let passColumns: CurrentColumns
     /// The values of prompts that have been met.
     private var knownValues: [[Int32]: Double] = [:]
+    /// Whether an outcome tells of each row.
+    var keepsRows = false
 
     init(
         networks: Networks, objective: ObjectiveInstance, phase: Phase, reduction: Reduction,
@@ -80,6 +82,8 @@ final class PolicyUpdate {
         /// Rates and norms of the trainers after the first.
         var trainerMetrics: [(String, Double)] = []
         var metrics = MetricSums()
+        /// With `keepsRows`: the step's rows with what the passes and the loss made of them.
+        var rows: ColumnBatch?
     }
 
     // MARK: - A step
@@ -107,6 +111,7 @@ final class PolicyUpdate {
         let denominator = Denominator(rows: all[0], tokens: all[1], groups: all[2])
         var outcome = Outcome()
         var (entropySum, correctSum, targets) = (0.0, 0.0, 0)
+        var (made, losses): ([String: [Column]], [Double]) = ([:], [])
 
         for range in microBatches(columns) {
             let part = Array(rows[range])
@@ -126,6 +131,12 @@ final class PolicyUpdate {
             try check(result.loss, rows: part, step: context.step)
             outcome.loss += result.loss
             outcome.metrics.merge(result.metrics)
+            if keepsRows {
+                for (name, column) in batch.columns where columns.columns[name] == nil {
+                    made[name, default: []].append(column)
+                }
+                losses += result.perRow
+            }
             if isTraining {
                 try checkGradients(result.gradients, pass)
                 tape.backward(pass.seeds(result.gradients, prefixes: prefixes))
@@ -143,7 +154,21 @@ final class PolicyUpdate {
             outcome.entropy = sums[1] / max(1, sums[3])
             outcome.accuracy = sums[2] / max(1, sums[3])
         }
+        if keepsRows { outcome.rows = known(columns, made, losses) }
         return outcome
+    }
+
+    /// A step's rows with what the passes gave, and what each row adds to the sum of losses.
+    private func known(
+        _ columns: ColumnBatch, _ made: [String: [Column]], _ losses: [Double]
+    ) -> ColumnBatch {
+        var known = columns
+        for (name, parts) in made {
+            let mask = columns.columns[ColumnNames.split(name).prefix + "mask"]
+            known.columns[name] = .joined(parts, width: mask?.shape.last ?? 0)
+        }
+        known.columns["loss"] = Column(losses)
+        return known
     }
 
     /// Dropout belongs to training the head that has it.

@@ -148,9 +148,8 @@ final class RunSetup {
                 microBatchRows: config.train.perDeviceTrainBatchSize,
                 trainers: trainers.all.filter { item.parts.contains($0.part) },
                 communicator: communicator, facts: facts)
-            let order = try DataSamplerInstance(
-                plugins.order.component, catalog: catalog, parameters: plugins.order.parameters,
-                seed: seed)
+            let order = try RunSetup.order(config, plugins.order, catalog: catalog, seed: seed)
+            try RunSetup.check(order.needs, given: component.gives, item.isOnline, config)
             guard let rows = data[item.dataKind] else {
                 preconditionFailure("no rows of kind \(item.dataKind)")
             }
