@@ -37,6 +37,7 @@ install: build
 bench: build
 	@samples/build-rewards.sh .build/release/keel
 	@.ci/timed.sh bench bench/startup.sh .build/release/keel samples/dpo/config.json
+	@.build/release/keel-bench
 
 format:
 	@.ci/setup.sh test

@@ -128,6 +128,11 @@ let package = Package(
             name: "keel-worker", dependencies: ["CKeel", "CWorker", "CFFI"],
             cSettings: plainC + strictC, linkerSettings: plainCLink),
 
+        // What calls of plugins cost; `make bench` runs it.
+        .executableTarget(
+            name: "keel-bench", dependencies: ["KeelCore", "KeelBridge"], path: "bench/worker",
+            swiftSettings: strict),
+
         // Tests.
         .target(
             name: "KeelTestSupport", dependencies: ["KeelCore", "KeelTensor"],

@@ -13,6 +13,32 @@ package struct NativeFunction: Sendable, Equatable {
         self.signature = signature
     }
 
+    /// A function as a command line names it.
+    ///
+    /// - Parameter place: what messages call the signature.
+    /// - Throws: `KeelError` or `KeelErrors` (usage) for a signature that cannot be read, (unavailable) for a
+    ///   library that is not there.
+    package init(library: String, symbol: String, signature: String, place: String) throws {
+        do throws(NativeSignature.Problems) {
+            self.signature = try NativeSignature(signature)
+        } catch {
+            throw KeelErrors(
+                error.list.map {
+                    KeelError(
+                        "native", $0.what, at: "\(place), character \($0.position)", fix: $0.fix,
+                        code: .usage)
+                })
+        }
+        guard let file = NativeFunction.find(library: library) else {
+            throw KeelError(
+                "native", "no such library: \(library)", at: library,
+                fix: "check the path, or give a name that the loader knows (libm.so.6)",
+                code: .unavailable)
+        }
+        self.library = file
+        self.symbol = symbol
+    }
+
     /// `double bleu(const char *response, ...)`, as the signature understands the function.
     package var declaration: String { signature.declaration(of: symbol) }
 
