@@ -1,4 +1,5 @@
 import ArgumentParser
+import KeelBridge
 import KeelCore
 import KeelHost
 
@@ -33,6 +34,21 @@ struct RewardCommand: ParsableCommand {
                 valueName: "CONFIG"), completion: .file())
         var rewards: String?
 
+        @Option(
+            help: ArgumentHelp(
+                "Instead of a plugin: a shared library, of which a C function is the reward.",
+                valueName: "LIBRARY"), completion: .file())
+        var native: String?
+
+        @Option(help: ArgumentHelp("The function in the library.", valueName: "NAME"))
+        var symbol: String?
+
+        @Option(
+            help: ArgumentHelp(
+                "What the function returns and takes, as in f64(str response).",
+                valueName: "SIGNATURE"))
+        var signature: String?
+
         @Option(help: ArgumentHelp("Parameters, a JSON object.", valueName: "JSON"))
         var params: String?
 
@@ -63,8 +79,15 @@ struct RewardCommand: ParsableCommand {
             if let maxNewTokens, maxNewTokens < 1 {
                 throw ValidationError("--max-new-tokens must be at least 1.")
             }
-            if (plugin == nil) == (rewards == nil) {
-                throw ValidationError("Give a PLUGIN or --rewards CONFIG.")
+            guard [plugin, rewards, native].count(where: { $0 != nil }) == 1 else {
+                throw ValidationError("Give a PLUGIN, --rewards CONFIG or --native LIBRARY.")
+            }
+            guard (native == nil) == (symbol == nil), (native == nil) == (signature == nil) else {
+                throw ValidationError(
+                    "--native LIBRARY, --symbol NAME and --signature SIGNATURE belong together.")
+            }
+            if native != nil, model != nil || judge != nil {
+                throw ValidationError("--model and --judge belong to a PLUGIN.")
             }
             if rewards != nil, params != nil || model != nil || judge != nil {
                 throw ValidationError("--params, --model and --judge belong to a PLUGIN.")
@@ -75,6 +98,10 @@ struct RewardCommand: ParsableCommand {
             var options = RewardTry.Options(data: data)
             options.plugin = plugin
             options.config = rewards
+            if let native, let symbol, let signature {
+                options.native = try NativeFunction(
+                    library: native, symbol: symbol, signature: signature, place: "--signature")
+            }
             options.params = try jsonObject(params, option: "--params")
             options.model = model
             options.judge = judge

@@ -2,11 +2,11 @@ import Glibc
 import KeelBridge
 import KeelCore
 
-/// What calls of rewards cost: in this process, in a worker, through libffi. `make bench` runs it.
+/// What calls of rewards cost: in this process, in a worker, through libffi.
 ///
 ///     keel-bench [PLUGIN_FOLDER]
 ///
-/// Ends with 1 when a bar is missed: 1 us for the call of a C reward with 3 rows in this process, 200 us for
+/// `make bench` runs it. Ends with 1 when a bar is missed: 1 us for the call of a C reward with 3 rows in this process, 200 us for
 /// the round trip of 256 rows of 2 KB to a worker and back (medians).
 @main
 struct WorkerBench {

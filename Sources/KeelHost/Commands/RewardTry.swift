@@ -8,6 +8,8 @@ package struct RewardTry {
     package struct Options: Sendable {
         /// One reward, by name or path.
         package var plugin: String?
+        /// A C function, in place of a plugin.
+        package var native: NativeFunction?
         /// Its parameters.
         package var params = JSONObject()
         /// The folder of its reward model, or of its judge.
@@ -130,6 +132,18 @@ package struct RewardTry {
     }
 
     /// The rewards that the options name.
+    private static func native(
+        _ function: NativeFunction, _ params: JSONObject
+    ) throws -> (RunConfig, [RunPlugins.Choice]) {
+        let component = try function.component()
+        let parameters = try function.validate(params: params) { _ in "--params" }
+        var reward = RewardConfig()
+        reward.name = component.name
+        var config = RunConfig()
+        config.rewards = [reward]
+        return (config, [RunPlugins.Choice(component: component, parameters: parameters)])
+    }
+
     private static func rewards(
         _ options: Options, _ catalog: PluginCatalog
     ) throws -> (RunConfig, [RunPlugins.Choice]) {
@@ -137,6 +151,7 @@ package struct RewardTry {
             let (config, choices, _) = try RunConfig.loadRewards(path, catalog: catalog)
             return (config, choices)
         }
+        if let function = options.native { return try native(function, options.params) }
         guard let plugin = options.plugin else {
             throw KeelError(
                 "usage", "no reward to try", fix: "give a plugin, or --rewards CONFIG", code: .usage

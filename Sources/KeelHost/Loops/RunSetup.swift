@@ -115,6 +115,9 @@ final class RunSetup {
                 seed: seed),
             temperature: config.sampler.temperature,
             maxNewTokens: config.data.maxCompletionLength ?? 512, seed: seed)
+        if let online = planned.first(where: \.isOnline), let rows = data[online.dataKind] {
+            try NativeRehearsal.run(config, plugins.rewards, on: rows.train.rows)
+        }
         let rewards =
             planned.contains(where: \.isOnline)
             ? try RewardSet(
