@@ -97,11 +97,9 @@ final class OfflineLoop: TrainingLoop {
                 &columns, source: update.source(of: chosen), context: context)
         }
         var outcome = try update.run(
-            rows: chosen, columns: columns, rates: update.rates(at: step), context: context)
+            rows: chosen, columns: columns, rates: update.rates(at: step), context: context
+        ) { try order.feedback(rows: numbers, batch: $0, context: context) }
         outcome.metrics.merge(reported)
-        if let known = outcome.rows {
-            try order.feedback(rows: numbers, batch: known, context: context)
-        }
         outcome.metrics.merge(order.takeMetrics())
         return StepResult(outcome)
     }

@@ -99,12 +99,12 @@ final class OnlineLoop: TrainingLoop {
         let begin = Clock.now()
         let outcome = try update.run(
             rows: Array(rollout.rows[range]), columns: rollout.columns.slice(range),
-            rates: update.rates(at: step), context: context)
-        maker.trace?.span("update", lane: "run", from: begin, to: Clock.now())
-        if let known = outcome.rows {
+            rates: update.rates(at: step), context: context
+        ) {
             let used = rollout.rows[range].compactMap { numbers[$0.index] }
-            try order.feedback(rows: used, batch: known, context: context)
+            try order.feedback(rows: used, batch: $0, context: context)
         }
+        maker.trace?.span("update", lane: "run", from: begin, to: Clock.now())
         var result = StepResult(outcome)
         for (name, value) in order.takeMetrics().values { result.metrics[name] = value }
         for (name, value) in rolloutMetrics { result.metrics[name] = value }

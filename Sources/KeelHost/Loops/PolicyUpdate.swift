@@ -92,12 +92,16 @@ final class PolicyUpdate {
     ///   - rows: the step's rows, in order.
     ///   - columns: their constants, after `prepare`.
     ///   - rates: of each trainer; nil evaluates without gradients and changes nothing.
+    ///   - feedback: gets the rows of `keepsRows` before any weight moves: what fails in it leaves the
+    ///     parameters as they were.
     /// - Throws: `KeelError` (failed) for a loss or gradient that is not finite.
     func run(
-        rows: [TokenizedRow], columns: ColumnBatch, rates: [Double]?, context: CallContext
+        rows: [TokenizedRow], columns: ColumnBatch, rates: [Double]?, context: CallContext,
+        feedback: (ColumnBatch) throws -> Void = { _ in }
     ) throws -> Outcome {
         var outcome = try evaluate(
             rows: rows, columns: columns, isTraining: rates != nil, context: context)
+        if let known = outcome.rows { try feedback(known) }
         if let rates { try step(rates, &outcome, at: context.step) }
         return outcome
     }
@@ -131,7 +135,7 @@ final class PolicyUpdate {
             try check(result.loss, rows: part, step: context.step)
             outcome.loss += result.loss
             outcome.metrics.merge(result.metrics)
-            if keepsRows {
+            if keepsRows, isTraining {
                 for (name, column) in batch.columns where columns.columns[name] == nil {
                     made[name, default: []].append(column)
                 }
@@ -154,7 +158,7 @@ final class PolicyUpdate {
             outcome.entropy = sums[1] / max(1, sums[3])
             outcome.accuracy = sums[2] / max(1, sums[3])
         }
-        if keepsRows { outcome.rows = known(columns, made, losses) }
+        if keepsRows, isTraining { outcome.rows = known(columns, made, losses) }
         return outcome
     }
 
