@@ -6,6 +6,8 @@
 static size_t count(keel_str s, int unit) {
     size_t n = 0;
     int inside = 0;
+    if (unit == 0)
+        return s.n;
     for (size_t i = 0; i < s.n; i++) {
         unsigned char byte = (unsigned char)s.p[i];
         int space = byte == ' ' || (byte >= '\t' && byte <= '\r');
@@ -15,7 +17,7 @@ static size_t count(keel_str s, int unit) {
             n += !space && !inside;
         inside = !space;
     }
-    return unit == 0 ? s.n : n;
+    return n;
 }
 
 static keel_status score(void *self, keel_call *c, size_t n, float *out) {
