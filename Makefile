@@ -37,7 +37,8 @@ install: build
 bench: build
 	@samples/build-rewards.sh .build/release/keel
 	@.ci/timed.sh bench bench/startup.sh .build/release/keel samples/dpo/config.json
-	@.build/release/keel-bench
+	@.build/release/keel plugin build bench/worker/bytes.c -o .build/release/bench-bytes.so
+	@.build/release/keel-bench .build/release/bench-bytes.so
 
 format:
 	@.ci/setup.sh test

@@ -4,7 +4,7 @@ import KeelCore
 
 /// What calls of rewards cost: in this process, in a worker, through libffi.
 ///
-///     keel-bench [PLUGIN_FOLDER]
+///     keel-bench PLUGIN.so        made of bench/worker/bytes.c
 ///
 /// `make bench` runs it. Ends with 1 when a bar is missed: 1 us for the call of a C reward with 3 rows in this process, 200 us for
 /// the round trip of 256 rows of 2 KB to a worker and back (medians).
@@ -31,22 +31,20 @@ struct WorkerBench {
     }
 
     static func main() throws {
-        let folder =
-            CommandLine.arguments.count > 1
-            ? CommandLine.arguments[1] : Files.parent(Files.executable)
-        let catalog = PluginCatalog(searchPaths: [folder])
-        var bench = WorkerBench(isWithin: true)
-        for (name, language) in [("length", "C"), ("lexicon", "Swift")] {
-            let component = try catalog.find(name, kind: .reward)
-            let parameters = try component.validate(params: [:])
-            let inside = try InProcessReward(component, catalog: catalog, parameters: parameters)
-            let batch = ColumnBatch(rewarding: rows(3, bytes: 200))
-            let isBar = language == "C"
-            let call = try Times(rounds: 20_000) { _ = try inside.score(batch) }
-            bench.show("\(language) reward in process, 3 rows", call, bar: isBar ? 1 : nil)
-            let worker = try WorkerReward(component, parameters: parameters)
-            try bench.roundTrips("\(language) reward", worker, bar: isBar ? 200 : nil)
+        guard let plugin = CommandLine.arguments.dropFirst().first else {
+            print("usage: keel-bench PLUGIN.so, made of bench/worker/bytes.c")
+            exit(ExitCode.usage.rawValue)
         }
+        var bench = WorkerBench(isWithin: true)
+        let catalog = PluginCatalog(searchPaths: [])
+        let component = try catalog.find(plugin, kind: .reward)
+        let parameters = try component.validate(params: [:])
+        let inside = try InProcessReward(component, catalog: catalog, parameters: parameters)
+        let batch = ColumnBatch(rewarding: rows(3, bytes: 200))
+        let call = try Times(rounds: 200_000) { _ = try inside.score(batch) }
+        bench.show("C reward in process, 3 rows", call, bar: 1)
+        let worker = try WorkerReward(component, parameters: parameters)
+        try bench.roundTrips("C reward", worker, bar: 200)
         let strlen = try NativeFunction(
             library: "libc.so.6", symbol: "strlen", signature: "i64(str response)", place: "strlen")
         let native = try WorkerReward(
