@@ -40,6 +40,8 @@ package struct MetricSums: Sendable, Equatable {
         entries[name]?.take(sum: value, count: 1, min: value, max: value)
     }
 
+    package var isEmpty: Bool { names.isEmpty }
+
     package mutating func merge(_ other: MetricSums, prefix: String = "") {
         for name in other.names {
             guard let entry = other.entries[name] else { continue }

@@ -194,7 +194,7 @@ package final class InProcessReward: RewardRunner {
                 "\(error.at ?? component.path), \(RowNames.place(of: call.batch.rowIDs))"
             throw error
         }
-        metrics.merge(call.metrics, prefix: name + "/")
+        if !call.metrics.isEmpty { metrics.merge(call.metrics, prefix: name + "/") }
     }
 }
 
