@@ -119,39 +119,48 @@ extension WorkerWriter {
     }
 
     /// Completions to be scored, as `ColumnBatch(rewarding:)` shows them in process.
-    mutating func batch(rewarding rows: some Collection<RewardRow>) throws {
+    mutating func batch(rewarding rows: [RewardRow]) throws {
+        try rows.withUnsafeBufferPointer { try batch(in: $0) }
+    }
+
+    /// Reads one field of a row at a time: a copy of a row would retain all of them.
+    private mutating func batch(in rows: UnsafeBufferPointer<RewardRow>) throws {
         let base = place
+        let all = rows.indices
         try word(rows.count)
         try word(1)
-        for row in rows { try word(row.id) }
-        let hasReply = rows.contains { $0.reply != nil }
+        for row in all { try word(rows[row].id) }
+        let hasReply = all.contains { rows[$0].reply != nil }
         try word(hasReply ? 4 : 3)
         try text("prompt")
-        for row in rows { try text(row.prompt) }
+        for row in all { try text(rows[row].prompt) }
         try text("response")
-        for row in rows { try text(row.response) }
+        for row in all { try text(rows[row].response) }
         try text("row")
-        for row in rows { try text(row.row) }
+        for row in all { try text(rows[row].row) }
         if hasReply {
             try text("reply")
-            for row in rows { try text(row.reply) }
+            for row in all { try text(rows[row].reply) }
         }
         try word(2)
-        for row in rows {
-            try word(row.promptTokens.count)
-            try word(row.promptTokens.count + row.tokens.count)
-            try row.promptTokens.withUnsafeBytes { try bytes($0) }
-            try list(row.tokens)
+        for row in all {
+            let (prompt, response) = (rows[row].promptTokens, rows[row].tokens)
+            try word(prompt.count)
+            try word(prompt.count + response.count)
+            try prompt.withUnsafeBytes { try bytes($0) }
+            try list(response)
         }
-        let hasModel = rows.contains { $0.modelScore != nil }
+        let hasModel = all.contains { rows[$0].modelScore != nil }
         try word(hasModel ? 4 : 3)
-        try column("group", shape: [rows.count], base: base, rows.map(\.group))
-        try column("length", shape: [rows.count], base: base, rows.map { Int32($0.tokens.count) })
+        try column("group", shape: [rows.count], base: base, all.map { rows[$0].group })
         try column(
-            "finished", shape: [rows.count], base: base, rows.map { $0.isFinished ? 1.0 : 0 })
+            "length", shape: [rows.count], base: base, all.map { Int32(rows[$0].tokens.count) })
+        try column(
+            "finished", shape: [rows.count], base: base, all.map { rows[$0].isFinished ? 1.0 : 0 })
         if hasModel {
             try column(
-                "model_scores", shape: [rows.count], base: base, rows.map { $0.modelScore ?? .nan })
+                "model_scores", shape: [rows.count], base: base,
+                all.map { rows[$0].modelScore ?? .nan })
         }
         try word(0)
         try word(0)
