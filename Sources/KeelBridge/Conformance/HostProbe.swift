@@ -55,7 +55,7 @@ enum HostProbe {
     static let faultText = "injected by keel plugin check"
 
     /// The host's functions as they are.
-    nonisolated(unsafe) static let original: keel_host = HostTable.pointer.pointee
+    static let original: keel_host = HostTable.pointer.pointee
 
     /// Puts the probe in front of the host's functions; for the rest of this process.
     static func install() {

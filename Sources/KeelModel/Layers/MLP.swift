@@ -72,7 +72,7 @@ package struct MLP: Sendable {
         }
     }
 
-    /// activation(gate) * up
+    /// The gated middle: activation(gate) * up.
     private func mix(_ gate: Tensor, _ up: Tensor) -> Tensor {
         if case .silu = activation { return NN.swiglu(gate, up) }
         return activation(gate) * up

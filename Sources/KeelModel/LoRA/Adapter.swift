@@ -10,9 +10,9 @@ package final class Adapter: @unchecked Sendable {
     /// One changed layer.
     struct Module {
         let linear: Linear
-        /// `[rank, in]`
+        /// A, `[rank, in]`.
         let down: Parameter
-        /// `[out, rank]`
+        /// B, `[out, rank]`.
         let up: Parameter
         let scale: Double
     }

@@ -52,7 +52,8 @@ import Testing
             try model.logprobs(batch, tape: tape).logprobs.mean()
             * Tensor(filled: -1, shape: [], dtype: .f32, device: testDevice)
         tape.backward(loss)
-        expectClose([loss.item()], [want["value"]?.double ?? 0], Tolerance(relative: 0, absolute: 9e-6))
+        expectClose(
+            [loss.item()], [want["value"]?.double ?? 0], Tolerance(relative: 0, absolute: 9e-6))
         let grads = try #require(want["grads"]?.object)
         #expect(Set(grads.keys) == Set(model.trained.map(\.name)))
         for (name, expected) in grads {
