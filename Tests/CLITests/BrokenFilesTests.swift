@@ -196,9 +196,9 @@ import Testing
         try expectFailure(
             [], .badData,
             """
-            error[tokenizer]: the model type "WordPieces" is not known
+            error[tokenizer]: the model type "WordPieces" is not known; did you mean "WordPiece"?
               at:  $DIR/base/tokenizer.json, model
-              fix: use a tokenizer whose model is one of: BPE
+              fix: use a tokenizer whose model is one of: BPE, Unigram, WordPiece
             """)
     }
 

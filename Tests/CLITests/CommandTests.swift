@@ -22,7 +22,9 @@ import Testing
         let report = try JSON.parse(outcome.output)
         #expect(report["problems"] == [])
         #expect(report["plugins"]?["objectives"] == "dpo rloo sft")
-        #expect(report["plugins"]?["rewards"] == "length lexicon")
+        #expect(
+            report["plugins"]?["rewards"]
+                == "exact_answer judge length lexicon model regex repetition tfidf_novelty")
         #expect(report["libraries"]?["oneDNN"]?.string?.contains(".") == true)
     }
 

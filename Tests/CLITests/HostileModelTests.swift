@@ -105,7 +105,8 @@ import Testing
     @Test(arguments: [
         (
             "\"llama\"", "\"mamba\"", "unknown model family \"mamba\"",
-            "config.json, key model_type", "use one of: llama, gpt2"
+            "config.json, key model_type",
+            "use one of: llama, mistral, qwen2, qwen3, phi3, gemma2, gemma3_text, gpt2, gpt_neox"
         ),
         (
             "\"hidden_size\": 16", "\"hidden_size\": 16777216",
@@ -166,9 +167,9 @@ import Testing
             "base/tokenizer.json", text.replacingOccurrences(of: "\"BPE\"", with: "\"WordPeace\""))
         try expectTokenizerRefusal(
             """
-            error[tokenizer]: the model type "WordPeace" is not known
+            error[tokenizer]: the model type "WordPeace" is not known; did you mean "WordPiece"?
               at:  $DIR/base/tokenizer.json, model
-              fix: use a tokenizer whose model is one of: BPE
+              fix: use a tokenizer whose model is one of: BPE, Unigram, WordPiece
             """)
     }
 
