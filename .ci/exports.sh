@@ -1,6 +1,6 @@
 #!/bin/sh
 # Every plugin exports its entry and nothing else (lower-case kinds of nm are local symbols); what is written in C needs
-# the C library only, keel-worker also libffi.
+# the C library only, keel-worker also libffi, and PCRE2 what searches by patterns.
 #
 #   .ci/exports.sh FOLDER      the folder of keel-worker and libkeel-*.so
 set -eu
@@ -19,10 +19,16 @@ plain=$1/keel-worker
 for folder in Plugins/*; do
     ls "$folder"/*.swift >/dev/null 2>&1 && continue
     name=$(sed -n "s/.*\"$(basename "$folder")\": \"\([a-z0-9_]*\)\".*/\1/p" Package.swift)
+    [ -n "$name" ] || continue # sources that several plugins share
     plain="$plain $1/libkeel-$name.so"
 done
 for file in $plain; do
-    needs=$(readelf -d "$file" | awk '/NEEDED/ { print $NF }' | grep -vE '^\[(libc|libm|ld-linux.*|libffi)\.so' | tr '\n' ' ')
+    known='libc|libm|ld-linux.*'
+    case $file in
+    */keel-worker) known="$known|libffi" ;;
+    */libkeel-judge.so | */libkeel-regex.so) known="$known|libpcre2-8" ;;
+    esac
+    needs=$(readelf -d "$file" | awk '/NEEDED/ { print $NF }' | grep -vE "^\[($known)\.so" | tr '\n' ' ')
     if [ -n "$needs" ]; then
         echo "$file needs $needs"
         found=1

@@ -43,13 +43,19 @@ import Testing
             ActiveCalls.Names(component: "whole \($0)", path: "/whole\($0).so")
         }
         BackgroundThread.start {
-            for step in 0..<200_000 {
-                ActiveCalls.leave(ActiveCalls.enter(names[step % 2], "score", step: step))
+            var step = 0
+            while !isDone.load(ordering: .acquiring) {
+                let place = ActiveCalls.enter(names[step % 2], "score", step: step)
+                // Long enough to be seen now and then, however busy the machine is.
+                if step % 7 == 0 { usleep(50) }
+                ActiveCalls.leave(place)
+                step += 1
             }
-            isDone.store(true, ordering: .releasing)
         }
+        defer { isDone.store(true, ordering: .releasing) }
         var seen = 0
-        while !isDone.load(ordering: .acquiring) {
+        let begin = Clock.now()
+        while seen < 200, Clock.now() - begin < 60 {
             for call in ActiveCalls.list where call.component.hasPrefix("whole") {
                 let number = call.component.dropFirst("whole ".count)
                 #expect(call.path == "/whole\(number).so" && (call.step ?? -1) % 2 == Int(number))
