@@ -43,6 +43,7 @@ extension RunConfig {
             search.order = search.find(
                 config.order.plugin, .dataSampler, config.order.params, "order", reader)
             search.checkObjective(config, reader)
+            search.checkGiven(config, reader)
         }
         guard let objective = search.objective, let sampler = search.sampler,
             let order = search.order
@@ -155,6 +156,17 @@ private struct PluginSearch {
                     path, isJudge: key == "judge",
                     place: reader.places.place(of: "\(section).\(key).path"))
             }
+        }
+    }
+
+    /// A run takes the scores of a reward; a column that nobody would read is not dropped silently.
+    func checkGiven(_ config: RunConfig, _ reader: ConfigReader) {
+        for (i, choice) in rewards.enumerated() where rewards.count == config.rewards.count {
+            guard let column = choice.component.gives.first else { continue }
+            reader.report(
+                "reward \"\(choice.component.name)\" gives the column \"\(column)\", which a run does not "
+                    + "hand to the objective", at: "rewards.\(i).plugin",
+                fix: "use a reward that gives scores alone", code: .unavailable)
         }
     }
 
