@@ -19,7 +19,7 @@ package struct Decoder: Sendable {
         if let table = architecture.positions {
             x = NN.add(x, NN.embedding(pass[table], ids: pass.positions))
         }
-        for (i, block) in architecture.blocks.enumerated() { x = block(x, layer: i, pass) }
+        for (i, block) in architecture.blocks.enumerated() { x = pass.run(block, layer: i, x) }
         return architecture.finalNorm(NN.gatherRows(x, selected), pass)
     }
 }

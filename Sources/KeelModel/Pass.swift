@@ -2,45 +2,80 @@ import KeelTensor
 
 /// What the layers of one forward pass share: weights on the tape, positions, who sees whom, the cache.
 final class Pass {
-    let positions: Tensor
-    let layout: AttentionLayout
-    /// Set while generating: where new keys and values go.
-    let cacheStep: KVCache.Step?
-    /// Trained changes of the weights.
-    let adapter: Adapter?
-    /// A key of each row, for the draws of dropout; nil = no dropout.
-    let dropoutKeys: [UInt64]?
+    /// All of it but the tape: what a part of the pass needs to run again.
+    struct Inputs {
+        let parameters: [String: Parameter]
+        let positions: Tensor
+        let layout: AttentionLayout
+        /// Set while generating: where new keys and values go.
+        var cacheStep: KVCache.Step?
+        /// Trained changes of the weights.
+        var adapter: Adapter?
+        /// What the zeros of dropout depend on; nil = no dropout.
+        var dropout: Dropout?
+        /// Whether blocks keep their input alone.
+        var recomputes = false
+    }
 
+    /// The draws of a step and the key of each row.
+    struct Dropout {
+        let seed: UInt64
+        let step: UInt64
+        let keys: [UInt64]
+    }
+
+    private let inputs: Inputs
     private let tape: Tape
-    private let parameters: [String: Parameter]
     private var leaves: [String: Tensor] = [:]
 
-    init(
-        tape: Tape, parameters: [String: Parameter], positions: Tensor, layout: AttentionLayout,
-        cacheStep: KVCache.Step? = nil, adapter: Adapter? = nil, dropoutKeys: [UInt64]? = nil
-    ) {
+    init(_ inputs: Inputs, tape: Tape) {
+        self.inputs = inputs
         self.tape = tape
-        self.parameters = parameters
-        self.positions = positions
-        self.layout = layout
-        self.cacheStep = cacheStep
-        self.adapter = adapter
-        self.dropoutKeys = tape.isRecording ? dropoutKeys : nil
     }
+
+    var positions: Tensor { inputs.positions }
+    var layout: AttentionLayout { inputs.layout }
+    var cacheStep: KVCache.Step? { inputs.cacheStep }
+    var adapter: Adapter? { inputs.adapter }
+    var dropout: Dropout? { inputs.dropout }
 
     /// The tensor of a weight.
     ///
     /// A tied one is the same leaf wherever it is used.
     subscript(weight: Weight) -> Tensor {
         if let leaf = leaves[weight.name] { return leaf }
-        guard let parameter = adapter?.replaced[weight.name] ?? parameters[weight.name] else {
-            preconditionFailure("no parameter \(weight.name): the model was built without it")
-        }
-        let leaf = parameter.leaf(on: tape)
+        let leaf = parameter(weight).leaf(on: tape)
         leaves[weight.name] = leaf
         return leaf
     }
 
     /// The tensor of a parameter that one layer reads.
     func leaf(_ parameter: Parameter) -> Tensor { parameter.leaf(on: tape) }
+
+    /// One layer of the decoder, which keeps what the backward pass needs, or its input alone.
+    func run(_ block: Block, layer: Int, _ x: Tensor) -> Tensor {
+        guard inputs.recomputes, tape.isRecording, x.isTracked || trains(block) else {
+            return block(x, layer: layer, self)
+        }
+        // Not this pass: the tape would keep itself alive.
+        return tape.recomputed(x) { [inputs] tape, x in
+            block(x, layer: layer, Pass(inputs, tape: tape))
+        }
+    }
+
+    private func parameter(_ weight: Weight) -> Parameter {
+        guard let found = adapter?.replaced[weight.name] ?? inputs.parameters[weight.name] else {
+            preconditionFailure("no parameter \(weight.name): the model was built without it")
+        }
+        return found
+    }
+
+    /// Whether gradients are wanted of anything in a block.
+    private func trains(_ block: Block) -> Bool {
+        block.weights.contains { weight in
+            let module = adapter?.modules[weight.name]
+            return parameter(weight).isTrained || module?.down.isTrained == true
+                || module?.up.isTrained == true
+        }
+    }
 }

@@ -53,6 +53,9 @@ package final class Device: @unchecked Sendable {
         return (s.used, s.peak, s.reserved, s.systemCalls)
     }
 
+    /// Counts the peak of `memory` from now on.
+    package func resetPeak() { allocator.resetPeak() }
+
     /// Gives memory kept for reuse back to the system.
     package func trim() {
         cache.clear()

@@ -79,6 +79,45 @@ package final class Tape: @unchecked Sendable {
         }
     }
 
+    /// The result of `body`, of which the tape keeps the input alone; the backward pass computes the rest again.
+    ///
+    /// Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174. The second run sees
+    /// the same input and gives the same bits, so the gradients are those of a pass that keeps everything.
+    ///
+    /// - Parameter body: a function of its tensor and of leaves it puts on the tape it is given; called once
+    ///   without recording and once more, with a tape of its own, while the derivatives run back. It must
+    ///   capture nothing of this tape.
+    package func recomputed(_ x: Tensor, _ body: @escaping (Tape, Tensor) -> Tensor) -> Tensor {
+        guard isRecording else { return body(self, x) }
+        precondition(!isSpent, "an operation on a tape that has run backward")
+        precondition(x.place.map { $0.tape === self } ?? true, "inputs from two tapes")
+        let place = x.place?.index
+        let x0 = x.detach()
+        let y = body(Tape(recording: false), x0).detach()
+        entries.append(
+            Entry(
+                shape: y.shape, dtype: y.dtype,
+                backward: { gradients in
+                    let inner = Tape()
+                    let input = place == nil ? x0 : inner.source(x0)
+                    inner.backward([(body(inner, input), gradients.dy)])
+                    guard let place, let here = input.place?.index,
+                        let dx = inner.entries[here].gradient
+                    else { return }
+                    gradients.tape.add(dx, to: place)
+                }, gradient: nil, accumulator: nil, isLeaf: false))
+        return y.at(Tensor.Place(tape: self, index: entries.count - 1))
+    }
+
+    /// A tensor whose gradient is summed as that of a result is: in its own type.
+    private func source(_ x: Tensor) -> Tensor {
+        entries.append(
+            Entry(
+                shape: x.shape, dtype: x.dtype, backward: nil, gradient: nil, accumulator: nil,
+                isLeaf: false))
+        return x.at(Tensor.Place(tape: self, index: entries.count - 1))
+    }
+
     /// Runs the derivatives back from `output`.
     ///
     /// - Parameter seed: the gradient of `output`; nil = 1 for a single number.

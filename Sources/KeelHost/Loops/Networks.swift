@@ -101,13 +101,16 @@ final class Networks {
     /// - Parameters:
     ///   - columns: what is wanted; log-probs bring entropy and accuracy for the metrics.
     ///   - tape: a recording one makes the columns differentiable by what is trained.
-    ///   - dropoutStep: the step whose random zeros the value head and an adapter use; nil = none.
+    ///   - dropoutStep: the step whose random zeros the adapter and the value head use while they are trained;
+    ///     nil = none.
     func pass(
         _ rows: [TokenizedRow], _ columns: CurrentColumns, tape: Tape, dropoutStep: Int? = nil
     ) throws -> ColumnPass {
         let packing = Packing(rows, includesLast: columns.contains(.scores))
         var batch = PackedBatch(packing)
-        if let dropoutStep, let adapter = policy.adapter, adapter.config.dropout > 0 {
+        if let dropoutStep, let adapter = policy.adapter, adapter.config.dropout > 0,
+            adapter.parameters.contains(where: \.isTrained)
+        {
             adapter.draws = (seed, UInt64(dropoutStep))
             batch.dropoutKeys = packing.tokenKeys(rows)
         }
@@ -143,7 +146,9 @@ final class Networks {
             }
         }
         if columns.contains(.seqValues) {
-            let values = try promptValues(rows, tape: tape, dropoutStep: dropoutStep)
+            let isTrained = valueHead?.parameters.contains(where: \.isTrained) == true
+            let values = try promptValues(
+                rows, tape: tape, dropoutStep: isTrained ? dropoutStep : nil)
             pass.add("seq_values", values, .rows)
         }
         return pass

@@ -121,7 +121,7 @@ final class PolicyUpdate {
             let part = Array(rows[range])
             let tape = Tape(recording: isTraining)
             let pass = try networks.pass(
-                part, passColumns, tape: tape, dropoutStep: dropoutStep(isTraining, context))
+                part, passColumns, tape: tape, dropoutStep: isTraining ? context.step : nil)
             var batch = columns.slice(range)
             pass.add(to: &batch, prefixes: prefixes)
             if self.columns != passColumns {
@@ -173,11 +173,6 @@ final class PolicyUpdate {
         }
         known.columns["loss"] = Column(losses)
         return known
-    }
-
-    /// Dropout belongs to training the head that has it.
-    private func dropoutStep(_ isTraining: Bool, _ context: CallContext) -> Int? {
-        isTraining && trainers.contains { $0.part == .valueHead } ? context.step : nil
     }
 
     private func step(_ rates: [Double], _ outcome: inout Outcome, at step: Int) throws {

@@ -58,12 +58,14 @@ extension RunSetup {
         _ config: RunConfig, policy: Model, plan: HeadPlan, weights: String?, reference: Model?,
         tokenizer: Tokenizer, device: Device
     ) throws -> Networks {
-        Networks(
-            policy: policy,
-            critic: plan.hasCritic
-                ? try critic(
-                    config, policy, weights: weights, padID: padID(tokenizer), device: device)
-                : nil,
+        let critic =
+            plan.hasCritic
+            ? try critic(config, policy, weights: weights, padID: padID(tokenizer), device: device)
+            : nil
+        policy.recomputesActivations = config.train.gradientCheckpointing
+        critic?.recomputesActivations = config.train.gradientCheckpointing
+        return Networks(
+            policy: policy, critic: critic,
             valueHead: try plan.valueHead.map {
                 try valueHead($0, config, policy, weights: weights, device: device)
             }, reference: reference, temperature: config.sampler.temperature,

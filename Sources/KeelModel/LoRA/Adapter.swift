@@ -125,7 +125,7 @@ package final class Adapter: @unchecked Sendable {
     ///
     /// Which ones depends on seed, step, layer and the token's own key: not on the batch it is in.
     private func dropped(_ x: Tensor, _ linear: Linear, _ pass: Pass) -> Tensor {
-        guard config.dropout > 0, let draws, let keys = pass.dropoutKeys, keys.count == x.rows
+        guard config.dropout > 0, let draws = pass.dropout, draws.keys.count == x.rows
         else { return x }
         let stream = RandomStream(
             seed: draws.seed, place: "dropout \(linear.module)", draws.step)
@@ -133,7 +133,7 @@ package final class Adapter: @unchecked Sendable {
         let limit = UInt32(config.dropout * 0x1p32)
         var mask = [Float](repeating: 0, count: x.count)
         let columns = x.columns
-        for (row, key) in keys.enumerated() {
+        for (row, key) in draws.keys.enumerated() {
             // One draw serves two cells.
             for pair in 0..<(columns + 1) / 2 {
                 let bits = stream.bits(key &+ UInt64(pair))

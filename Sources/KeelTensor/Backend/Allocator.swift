@@ -80,5 +80,8 @@ final class Allocator: @unchecked Sendable {
 
     var statistics: Statistics { state.withLock { $0.statistics } }
 
+    /// Counts the peak from now on.
+    func resetPeak() { state.withLock { $0.statistics.peak = $0.statistics.used } }
+
     deinit { trim() }
 }
