@@ -42,6 +42,11 @@ package struct Tensor: Sendable {
         Memory.zero(self)
     }
 
+    /// Cells of no defined value, for caches whose rows are written before they are read.
+    package init(roomFor shape: [Int], dtype: DType, device: Device) {
+        self.init(uninitialized: shape, dtype, device)
+    }
+
     /// Every cell `value`.
     package init(filled value: Double, shape: [Int], dtype: DType, device: Device) {
         self.init(uninitialized: shape, dtype, device)

@@ -52,11 +52,10 @@ package enum EvalCommand {
                 Prompt(row: $0.index, tokens: $0.prompt, json: dataset.row($0.index))
             }
             let sampling = Sampling(
-                model: model, tokenizer: tokenizer,
+                config.sampler, model: model, tokenizer: tokenizer,
                 sampler: try TokenSamplerInstance(
                     sampler.component, catalog: catalog, parameters: sampler.parameters,
                     seed: options.seed),
-                temperature: config.sampler.temperature,
                 maxNewTokens: options.maxNewTokens ?? config.data.maxCompletionLength ?? 128,
                 seed: options.seed)
             let samples = try sampling.generate(

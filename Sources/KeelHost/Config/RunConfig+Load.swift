@@ -49,9 +49,25 @@ extension RunConfig {
         return config
     }
 
+    private func checkSampler(_ reader: ConfigReader) {
+        if let i = sampler.stop.firstIndex(of: "") {
+            reader.report(
+                "an empty text would end every completion", at: "sampler.stop.\(i)",
+                fix: "give the text that ends a completion, or remove it")
+        }
+        let longest = data.maxCompletionLength ?? 512
+        if sampler.minNewTokens > longest {
+            reader.report(
+                "sampler.min_new_tokens is \(sampler.minNewTokens), above data.max_completion_length "
+                    + "(\(longest))", at: "sampler.min_new_tokens",
+                fix: "use \(longest) or less")
+        }
+    }
+
     /// Rules that span several keys.
     private func check(_ reader: ConfigReader) {
         checkRewards(reader)
+        checkSampler(reader)
         order.run.check(at: "order.run", reader)
         if train.evalSteps != nil, data.valid == nil {
             reader.report(

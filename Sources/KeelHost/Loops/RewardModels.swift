@@ -301,16 +301,20 @@ struct JudgeSource: RewardSource {
             numbers.append(number)
         }
         var settings = GenerationSettings(
-            maxNewTokens: config.maxNewTokens, eosIDs: loaded.model.eosIDs)
+            maxNewTokens: config.maxNewTokens, eosIDs: loaded.model.endIDs(loaded.tokenizer))
         settings.temperature = config.temperature > 0 ? config.temperature : 1
         settings.seed = seed
         settings.place = "judge/\(runner.name)"
         settings.step = UInt64(max(0, context.step))
         let sampler = config.temperature > 0 ? nil : ArgmaxSampling()
-        let replies = try Generator(loaded.model, settings, sampler: sampler).run(requests)
+        let stops = StopStrings(config.stop, loaded.tokenizer)
+        let replies = try Generator(
+            loaded.model, settings, sampler: sampler, ending: stops.isEmpty ? nil : stops
+        ).run(requests)
         for (number, reply) in zip(numbers, replies) {
             guard let reply else { continue }
-            rows[number].reply = Array(try text(of: reply.ids).utf8)
+            let text = try StopStrings.text(of: reply, loaded.tokenizer)
+            rows[number].reply = Array(text.utf8)
         }
         return metrics
     }
@@ -320,16 +324,5 @@ struct JudgeSource: RewardSource {
         var ids = try loaded.tokenizer.ids(question)
         if ids.count > 1, ids.last == loaded.tokenizer.eosID { ids.removeLast() }
         return ids
-    }
-
-    /// The reply up to the first of the texts that end it.
-    private func text(of ids: [Int32]) throws -> String {
-        let reply = try loaded.tokenizer.decode(ids, skipSpecial: true)
-        return JudgeSource.cut(reply, at: config.stop)
-    }
-
-    static func cut(_ reply: String, at stops: [String]) -> String {
-        let ends = stops.filter { !$0.isEmpty }.compactMap { reply.firstRange(of: $0)?.lowerBound }
-        return ends.min().map { String(reply[..<$0]) } ?? reply
     }
 }

@@ -109,11 +109,10 @@ final class RunSetup {
         }
 
         let sampling = Sampling(
-            model: networks.policy, tokenizer: tokenizer,
+            config.sampler, model: networks.policy, tokenizer: tokenizer,
             sampler: try TokenSamplerInstance(
                 plugins.sampler.component, catalog: catalog, parameters: plugins.sampler.parameters,
                 seed: seed),
-            temperature: config.sampler.temperature,
             maxNewTokens: config.data.maxCompletionLength ?? 512, seed: seed)
         if let online = planned.first(where: \.isOnline), let rows = data[online.dataKind] {
             try NativeRehearsal.run(config, plugins.rewards, on: rows.train.rows)

@@ -17,14 +17,18 @@ struct Prompt {
 struct Sample {
     var prompt: Prompt
     var promptText: String
+    /// Up to the stop string, where one ended it.
     var text: String
+    /// All that was drawn, the token that ended it too.
     var tokens: [Int32]
     /// Under the policy at the sampling temperature, before the sampler's editing.
     var logprobs: [Float]
     /// After the editing.
     var behaviorLogprobs: [Float]
-    /// The response ended itself (with an end-of-text token).
-    var isFinished: Bool
+    var finishReason: FinishReason
+
+    /// The response ended itself, with an end-of-text token or a stop string.
+    var isFinished: Bool { finishReason != .length }
 }
 
 /// Generation as a run does it: the model being trained, the configured sampler, counter-based draws.
@@ -35,6 +39,30 @@ struct Sampling {
     let temperature: Double
     let maxNewTokens: Int
     let seed: UInt64
+    /// Texts that end a completion.
+    var stop: [String] = []
+    var minNewTokens = 0
+    /// Completions decoded at once.
+    var batchSize = 32
+    /// Tokens of the cache; nil = as many as are needed.
+    var cacheTokens: Int?
+
+    /// What the config's section `sampler` says.
+    init(
+        _ config: SamplerConfig, model: Model, tokenizer: Tokenizer, sampler: TokenSamplerInstance,
+        maxNewTokens: Int, seed: UInt64
+    ) {
+        self.model = model
+        self.tokenizer = tokenizer
+        self.sampler = sampler
+        self.maxNewTokens = maxNewTokens
+        self.seed = seed
+        temperature = config.temperature
+        stop = config.stop
+        minNewTokens = min(config.minNewTokens, maxNewTokens)
+        batchSize = config.batchSize
+        cacheTokens = config.cacheTokens
+    }
 
     /// Completions in the order of prompts, `samplesPerPrompt` for each.
     ///
@@ -54,37 +82,56 @@ struct Sampling {
                     prompt: prompt.tokens, rowID: UInt64(prompt.row * samplesPerPrompt + number))
             }
         }
-        var settings = GenerationSettings(maxNewTokens: maxNewTokens, eosIDs: model.eosIDs)
+        var settings = GenerationSettings(
+            maxNewTokens: maxNewTokens, eosIDs: model.endIDs(tokenizer))
+        settings.minNewTokens = minNewTokens
+        settings.batchSize = batchSize
+        settings.cacheTokens = cacheTokens
         settings.temperature = temperature
         settings.seed = seed
         settings.place = place
         settings.step = stream
-        let generator = Generator(model, settings, sampler: PluginSampling(sampler))
+        let stops = StopStrings(stop, tokenizer)
+        let generator = Generator(
+            model, settings, sampler: PluginSampling(sampler), ending: stops.isEmpty ? nil : stops)
         let texts = try prompts.map { prompt in
             try prompt.json["prompt"]?.string ?? tokenizer.decode(prompt.tokens, skipSpecial: true)
         }
         var samples = [Sample?](repeating: nil, count: requests.count)
         var failure: (any Error)?
-        _ = try generator.run(requests) { index, completion in
-            let prompt = index / samplesPerPrompt
-            let sample = Sample(
-                prompt: prompts[prompt], promptText: texts[prompt],
-                text: try tokenizer.decode(completion.ids, skipSpecial: true),
-                tokens: completion.ids, logprobs: completion.logprobs,
-                behaviorLogprobs: completion.behaviourLogprobs,
-                isFinished: completion.finishReason == .eos)
-            samples[index] = sample
-            try finished(index, sample)
-        } shouldContinue: {
-            do {
-                try between()
-                return true
-            } catch {
-                failure = error
-                return false
-            }
-        }
+        _ = try generator.run(
+            requests,
+            finished: { index, completion in
+                let prompt = index / samplesPerPrompt
+                let sample = Sample(
+                    prompt: prompts[prompt], promptText: texts[prompt],
+                    text: try StopStrings.text(of: completion, tokenizer),
+                    tokens: completion.ids, logprobs: completion.logprobs,
+                    behaviorLogprobs: completion.behaviourLogprobs,
+                    finishReason: completion.finishReason)
+                samples[index] = sample
+                try finished(index, sample)
+            },
+            shouldContinue: {
+                do {
+                    try between()
+                    return true
+                } catch {
+                    failure = error
+                    return false
+                }
+            })
         if let failure { throw failure }
         return samples.compactMap { $0 }
+    }
+}
+
+extension Model {
+    /// The ids that end its texts: those its folder names, and its tokenizer's end-of-text token.
+    func endIDs(_ tokenizer: Tokenizer?) -> [Int32] {
+        guard let id = tokenizer?.eosID, Int(id) < vocabularySize, !eosIDs.contains(id) else {
+            return eosIDs
+        }
+        return eosIDs + [id]
     }
 }

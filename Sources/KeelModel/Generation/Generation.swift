@@ -18,6 +18,8 @@ package struct GenerationRequest: Sendable {
 package struct GenerationSettings: Sendable {
     /// Tokens at most; the model's context may end a text earlier.
     package var maxNewTokens: Int
+    /// Tokens before which nothing but `maxNewTokens` and the context ends a text: its end ids are not drawn.
+    package var minNewTokens = 0
     /// Divides the logits before the sampler sees them.
     package var temperature: Double = 1
     /// Ids that end a text; they belong to it.
@@ -32,6 +34,12 @@ package struct GenerationSettings: Sendable {
     package var batchSize = 32
     /// Rows of one forward pass at most (a longer prompt has a pass of its own).
     package var rowsPerPass = 4096
+    /// Tokens whose keys and values are held at once; nil = as many as `batchSize` sequences come to need.
+    ///
+    /// Where sequences outgrow it, the last ones wait and are computed again later, with the same result.
+    package var cacheTokens: Int?
+    /// Tokens of one block of the cache.
+    package var cacheBlockSize = 16
 
     /// Temperature 1, no seed, batches of 32.
     package init(maxNewTokens: Int, eosIDs: [Int32]) {
@@ -42,7 +50,11 @@ package struct GenerationSettings: Sendable {
 
 /// Why a text ended.
 package enum FinishReason: String, Sendable {
+    /// Its last token is one of the ids that end texts.
     case eos
+    /// It came to say something that ends texts: a stop string.
+    case stop
+    /// It has `maxNewTokens`, or fills the model's context.
     case length
 }
 
@@ -56,6 +68,22 @@ package struct Completion: Sendable {
     /// The same after the sampler's edits: what the token was really drawn with.
     package var behaviourLogprobs: [Float]
     package var finishReason: FinishReason
+    /// Bytes of its text in front of what ended it; nil = all of them.
+    package var textBytes: Int?
+}
+
+/// What a generation took.
+package struct GenerationStatistics: Sendable, Equatable {
+    /// Forward passes.
+    package var passes = 0
+    /// Rows of prompts that were computed.
+    package var promptRows = 0
+    /// Rows that were computed again after their sequence had to wait.
+    package var repeatedRows = 0
+    /// How often a sequence had to give its blocks back and wait.
+    package var preemptions = 0
+    /// Bytes of the cache that were in use at once.
+    package var peakCacheBytes = 0
 }
 
 /// Keeps generating while it returns true; asked once per step.

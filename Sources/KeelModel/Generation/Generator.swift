@@ -5,103 +5,65 @@ import KeelTensor
 ///
 /// Each prompt is computed once, however many continuations it has; then one token per step and
 /// sequence. A finished sequence leaves at once and a waiting one takes its place. What a row becomes
-/// depends on its prompt, its id and the seed, not on its neighbours.
+/// depends on its prompt, its id and the seed, not on its neighbours, nor on the room in the cache.
 package final class Generator {
-    private let model: Model
-    private let settings: GenerationSettings
-    private let sampler: (any TokenSampling)?
+    let model: Model
+    let settings: GenerationSettings
+    let sampler: (any TokenSampling)?
+    private let ending: (any TextEnding)?
+    /// Of the last run.
+    package private(set) var statistics = GenerationStatistics()
 
-    /// A prompt whose keys and values are in the cache.
-    private final class Prefix {
-        let prompt: [Int32]
-        let rows: Range<Int>
-        /// State of its last token, once computed: `[1, hidden]`.
-        var hidden: Tensor?
-        /// Continuations that are running or waiting.
-        var users = 0
-
-        init(prompt: [Int32], rows: Range<Int>) {
-            self.prompt = prompt
-            self.rows = rows
-        }
-    }
-
-    /// A continuation under way.
-    private struct Sequence {
-        let request: Int
-        let rowID: UInt64
-        let prefix: Prefix
-        /// Rows for its own tokens.
-        let rows: Range<Int>
-        let limit: Int
-        var ids: [Int32] = []
-        var logprobs: [Float] = []
-        var behaviour: [Float] = []
-        var state: [UInt8] = []
-    }
-
-    /// - Parameter sampler: nil = draw from the model's own distribution.
+    /// - Parameters:
+    ///   - sampler: nil = draw from the model's own distribution.
+    ///   - ending: ends texts by what they say; nil = ids and lengths end them.
     package init(
-        _ model: Model, _ settings: GenerationSettings, sampler: (any TokenSampling)? = nil
+        _ model: Model, _ settings: GenerationSettings, sampler: (any TokenSampling)? = nil,
+        ending: (any TextEnding)? = nil
     ) {
         self.model = model
         self.settings = settings
         self.sampler = sampler
+        self.ending = ending
     }
 
     /// Continues every request.
     ///
     /// - Parameters:
+    ///   - drawn: told about each token as it is drawn: number of the request and id.
     ///   - finished: told about each continuation as it ends: number of the request and result.
     ///   - shouldContinue: false ends the run early.
     /// - Returns: in the order of the requests; nil where the run was ended before the text was.
     /// - Throws: `KeelError` (badData) for prompts that do not fit, logits that are not finite; what the
     ///   sampler throws.
     package func run(
-        _ requests: [GenerationRequest], finished: (Int, Completion) throws -> Void = { _, _ in },
+        _ requests: [GenerationRequest], drawn: (Int, Int32) throws -> Void = { _, _ in },
+        finished: (Int, Completion) throws -> Void = { _, _ in },
         shouldContinue: ShouldContinue = { true }
     ) throws -> [Completion?] {
         try model.requireLanguageHead()
         try check(requests)
         var results = [Completion?](repeating: nil, count: requests.count)
-        let cache = KVCache(
-            model.architecture, capacity: capacity(requests), dtype: model.dtype,
-            device: model.device)
-        var running: [Sequence] = []
-        var prefixes: [[Int32]: Prefix] = [:]
-        var next = 0
-        while (next < requests.count || !running.isEmpty) && shouldContinue() {
-            let old = running.count
-            let fresh = admit(requests, &next, &running, &prefixes, cache)
-            let hidden = try states(fresh, running[..<old], cache)
-            var started = Tensor(
-                zeros: [running.count, model.architecture.hiddenSize], dtype: model.dtype,
-                device: model.device)
-            for (i, prefix) in fresh.enumerated() { prefix.hidden = hidden.rowsView(i, 1) }
-            if old > 0 { started.copyRows(from: hidden.rowsView(fresh.count, old), to: 0) }
-            for (i, sequence) in running.enumerated().dropFirst(old) {
-                guard let state = sequence.prefix.hidden else {
-                    preconditionFailure("prompt not computed")
-                }
-                started.copyRows(from: state, to: i)
+        let roster = Roster(
+            requests.enumerated().map {
+                Continuation(
+                    request: $0, $1, limit: limit($1.prompt), watch: ending?.watch())
+            }, cache: try cache(for: requests), settings: settings)
+        statistics = GenerationStatistics()
+        while !roster.isDone && shouldContinue() {
+            let fresh = roster.admit()
+            var hidden = try states(fresh, roster.running, roster.cache)
+            try extend(roster.running, hidden: &hidden)
+            for one in roster.running {
+                if let id = one.ids.last { try drawn(one.request, id) }
             }
-            try extend(&running, hidden: &started)
-            var i = 0
-            while i < running.count {
-                guard let completion = ended(running[i]) else {
-                    i += 1
-                    continue
-                }
-                let sequence = running.remove(at: i)
-                cache.give(sequence.rows)
-                sequence.prefix.users -= 1
-                if sequence.prefix.users == 0 {
-                    cache.give(sequence.prefix.rows)
-                    prefixes[sequence.prefix.prompt] = nil
-                }
-                results[sequence.request] = completion
-                try finished(sequence.request, completion)
+            for one in roster.takeEnded() {
+                guard let completion = one.completion else { continue }
+                results[one.request] = completion
+                try finished(one.request, completion)
             }
+            statistics.preemptions = roster.preemptions
+            statistics.peakCacheBytes = roster.cache.peakBytes
         }
         return results
     }
@@ -113,7 +75,9 @@ package final class Generator {
     }
 
     private func check(_ requests: [GenerationRequest]) throws {
-        precondition(settings.maxNewTokens > 0 && settings.batchSize > 0, "\(settings)")
+        precondition(
+            settings.maxNewTokens > 0 && settings.batchSize > 0 && settings.cacheBlockSize > 0,
+            "\(settings)")
         guard settings.temperature > 0, settings.temperature.isFinite else {
             throw KeelError(
                 "generate", "temperature \(settings.temperature)",
@@ -139,89 +103,109 @@ package final class Generator {
         }
     }
 
-    /// Rows for the longest `batchSize` requests, each with its own prompt: more is never needed.
-    private func capacity(_ requests: [GenerationRequest]) -> Int {
-        let needs = requests.map { $0.prompt.count + limit($0.prompt) - 1 }.sorted(by: >)
-        return needs.prefix(settings.batchSize).reduce(0, +)
-    }
-
-    /// Starts waiting requests while there is room; returns the prompts that must be computed.
-    private func admit(
-        _ requests: [GenerationRequest], _ next: inout Int, _ running: inout [Sequence],
-        _ prefixes: inout [[Int32]: Prefix], _ cache: KVCache
-    ) -> [Prefix] {
-        var fresh: [Prefix] = []
-        var rows = running.count
-        while next < requests.count, running.count < settings.batchSize {
-            let request = requests[next]
-            let known = prefixes[request.prompt]
-            if known == nil, !fresh.isEmpty, rows + request.prompt.count > settings.rowsPerPass {
-                break
+    /// A cache with room for the longest `batchSize` requests, each with its own prompt, or for what the
+    /// settings allow.
+    private func cache(for requests: [GenerationRequest]) throws -> KVCache {
+        let size = settings.cacheBlockSize
+        func blocks(_ tokens: Int) -> Int { (tokens + size - 1) / size }
+        let needs = requests.map { blocks($0.prompt.count) + blocks(limit($0.prompt) - 1) }
+            .sorted(by: >)
+        var most = needs.prefix(settings.batchSize).reduce(0, +) + settings.batchSize
+        if let tokens = settings.cacheTokens {
+            most = min(most, tokens / size)
+            if let longest = needs.first, longest > most {
+                throw KeelError(
+                    "generate",
+                    "a prompt and its completion may need \(longest * size) tokens of the cache, which holds \(tokens)",
+                    fix: "let the cache hold more (cache_tokens), or generate fewer tokens",
+                    code: .badData)
             }
-            let prefix: Prefix
-            if let known {
-                prefix = known
-            } else {
-                guard let place = cache.take(request.prompt.count) else { break }
-                prefix = Prefix(prompt: request.prompt, rows: place)
-            }
-            let limit = limit(request.prompt)
-            guard let own = cache.take(limit - 1) else {
-                if known == nil { cache.give(prefix.rows) }
-                break
-            }
-            if known == nil {
-                prefixes[request.prompt] = prefix
-                fresh.append(prefix)
-                rows += request.prompt.count
-            }
-            prefix.users += 1
-            running.append(
-                Sequence(
-                    request: next, rowID: request.rowID, prefix: prefix, rows: own, limit: limit))
-            next += 1
         }
-        return fresh
+        return KVCache(
+            model.architecture, blockSize: size, limit: most, dtype: model.dtype,
+            device: model.device)
     }
 
     // MARK: A step
 
-    /// One pass over the new prompts and the last tokens of the running sequences.
+    /// One pass over the new prompts and the tokens of the running sequences that are not stored yet.
     ///
-    /// - Returns: `[prompts + sequences, hidden]`: the state that predicts the next token of each.
+    /// - Returns: `[sequences, hidden]`: the state that predicts the next token of each.
     private func states(
-        _ fresh: [Prefix], _ running: ArraySlice<Sequence>, _ cache: KVCache
+        _ fresh: [Prefix], _ running: [Continuation], _ cache: KVCache
     ) throws -> Tensor {
-        var ids: [Int32] = []
-        var positions: [Int32] = []
-        var spans: [(queries: Range<Int>, keys: [Range<Int>])] = []
-        var writes: [(rows: Range<Int>, to: Int)] = []
-        var selected: [Int32] = []
+        var pass = CachedPass(cache)
         for prefix in fresh {
-            let rows = ids.count..<ids.count + prefix.prompt.count
-            ids += prefix.prompt
-            positions += (0..<Int32(prefix.prompt.count))
-            spans.append((rows, [prefix.rows]))
-            writes.append((rows, prefix.rows.lowerBound))
-            selected.append(Int32(rows.upperBound - 1))
+            pass.add(prefix.prompt[...], at: 0, behind: nil, prefix.table)
+            statistics.promptRows += prefix.prompt.count
         }
-        for sequence in running {
-            guard let last = sequence.ids.last else {
-                preconditionFailure("a sequence without a token runs")
+        for one in running where !one.ids.isEmpty {
+            guard let prefix = one.prefix else { preconditionFailure("no prompt to run on") }
+            pass.add(one.ids[one.stored...], at: one.stored, behind: prefix, one.table)
+            statistics.repeatedRows += one.ids.count - one.stored - 1
+            one.stored = one.ids.count
+        }
+        let states = Tensor(
+            zeros: [running.count, model.architecture.hiddenSize], dtype: model.dtype,
+            device: model.device)
+        let computed = pass.isEmpty ? states : pass.run(model)
+        statistics.passes += pass.isEmpty ? 0 : 1
+        for (i, prefix) in fresh.enumerated() {
+            let own = Tensor(
+                zeros: [1, computed.columns], dtype: model.dtype, device: model.device)
+            own.copyRows(from: computed.rowsView(i, 1), to: 0)
+            prefix.hidden = own
+        }
+        var row = fresh.count
+        for (i, one) in running.enumerated() {
+            if one.ids.isEmpty {
+                guard let state = one.prefix?.hidden else {
+                    preconditionFailure("prompt not computed")
+                }
+                states.copyRows(from: state, to: i)
+            } else {
+                states.copyRows(from: computed.rowsView(row, 1), to: i)
+                row += 1
             }
-            let row = ids.count
-            let own = sequence.ids.count - 1
-            ids.append(last)
-            positions.append(Int32(sequence.prefix.prompt.count + own))
-            let start = sequence.rows.lowerBound
-            spans.append((row..<row + 1, [sequence.prefix.rows, start..<start + own + 1]))
-            writes.append((row..<row + 1, start + own))
-            selected.append(Int32(row))
         }
-        guard !ids.isEmpty else {
-            return Tensor(
-                zeros: [0, model.architecture.hiddenSize], dtype: model.dtype, device: model.device)
+        return states
+    }
+}
+
+/// A forward pass whose keys and values go into the cache.
+private struct CachedPass {
+    private let cache: KVCache
+    private var ids: [Int32] = []
+    private var positions: [Int32] = []
+    private var spans: [(queries: Range<Int>, keys: [Range<Int>])] = []
+    private var writes: [(rows: Range<Int>, to: Int)] = []
+    private var selected: [Int32] = []
+
+    init(_ cache: KVCache) { self.cache = cache }
+
+    var isEmpty: Bool { ids.isEmpty }
+
+    /// Tokens `start...` of a table; the state of the last one is wanted.
+    mutating func add(
+        _ tokens: ArraySlice<Int32>, at start: Int, behind prefix: Prefix?, _ table: BlockTable
+    ) {
+        let first = ids.count
+        let end = start + tokens.count
+        let before = prefix?.prompt.count ?? 0
+        ids += tokens
+        positions += (before + start..<before + end).map { Int32($0) }
+        let prompt = prefix.map { $0.table.rows(0..<before) } ?? []
+        spans.append((first..<ids.count, prompt + table.rows(0..<end)))
+        var row = first
+        for place in table.rows(start..<end) {
+            writes.append((row..<row + place.count, place.lowerBound))
+            row += place.count
         }
+        selected.append(Int32(ids.count - 1))
+    }
+
+    /// The states of the last tokens, `[additions, hidden]`.
+    func run(_ model: Model) -> Tensor {
         let batch = PackedBatch(
             ids: ids, positions: positions, spans: spans, scored: [], targets: [])
         let pass = model.pass(
@@ -229,85 +213,5 @@ package final class Generator {
         return model.decoder.hidden(
             ids: Tensor(ids, device: model.device),
             selected: Tensor(selected, device: model.device), pass)
-    }
-
-    /// Gives every sequence its next token.
-    private func extend(_ running: inout [Sequence], hidden: inout Tensor) throws {
-        let vocabulary = model.vocabularySize
-        let logits = model.temperedLogits(hidden: hidden, temperature: settings.temperature)
-        let before = logits
-        var step = SamplingStep(
-            logits: logits, vocabulary: vocabulary, settings: settings,
-            rowIDs: running.map(\.rowID),
-            contexts: running.map { $0.prefix.prompt + $0.ids },
-            promptLengths: running.map(\.prefix.prompt.count), states: running.map(\.state))
-        let chosen = try sampler?.sample(&step)
-        let isEdited = step.logits != before
-        precondition(
-            step.logits.count == before.count && chosen.map { $0.count == running.count } ?? true,
-            "the sampler changed the number of rows")
-        for i in running.indices {
-            let range = i * vocabulary..<(i + 1) * vocabulary
-            let own = Draw(before[range])
-            guard own.isUsable else {
-                throw KeelError(
-                    "generate", "the model's logits are not finite",
-                    at: "row \(running[i].rowID), token \(running[i].ids.count)",
-                    fix: "the weights have diverged: go back to an earlier checkpoint",
-                    code: .failed)
-            }
-            let edited = isEdited ? Draw(step.logits[range]) : own
-            let token: Int32
-            if let id = chosen?[i], id != -1 {
-                guard id >= 0, id < Int32(vocabulary) else {
-                    throw KeelError(
-                        "sampler", "token \(id) is not in the vocabulary of \(vocabulary)",
-                        at: "row \(running[i].rowID), token \(running[i].ids.count)", code: .failed)
-                }
-                token = id
-            } else {
-                guard edited.isUsable else {
-                    throw KeelError(
-                        "sampler", "no token is left to draw, or a logit is not a number",
-                        at: "row \(running[i].rowID), token \(running[i].ids.count)", code: .failed)
-                }
-                let stream = RandomStream(
-                    seed: settings.seed, place: settings.place, settings.step, running[i].rowID)
-                token = edited.token(
-                    step.logits[range], stream.uniform(UInt64(running[i].ids.count)))
-            }
-            let at = range.lowerBound + Int(token)
-            running[i].ids.append(token)
-            running[i].logprobs.append(own.logprob(before[at]))
-            running[i].behaviour.append(
-                edited.isUsable ? edited.logprob(step.logits[at]) : own.logprob(before[at]))
-            running[i].state = step.states[i]
-        }
-    }
-
-    /// The completion when the sequence's last token ended it.
-    private func ended(_ sequence: Sequence) -> Completion? {
-        guard let last = sequence.ids.last else { return nil }
-        let isEnd = settings.eosIDs.contains(last)
-        guard isEnd || sequence.ids.count >= sequence.limit else { return nil }
-        return Completion(
-            rowID: sequence.rowID, prompt: sequence.prefix.prompt, ids: sequence.ids,
-            logprobs: sequence.logprobs,
-            behaviourLogprobs: sequence.behaviour, finishReason: isEnd ? .eos : .length)
-    }
-}
-
-extension Model {
-    /// Next-token logits over the temperature, row by row.
-    fileprivate func temperedLogits(hidden: Tensor, temperature: Double) -> [Float] {
-        let pass = pass(
-            PackedBatch(ids: [], positions: [], spans: [], scored: [], targets: []),
-            Tape(recording: false))
-        var logits = logits(hidden: hidden, pass).floats()
-        if temperature != 1 {
-            let inverse = Float(1 / temperature)
-            for i in logits.indices { logits[i] *= inverse }
-        }
-        return logits
     }
 }

@@ -6,8 +6,7 @@ package struct AttentionLayout: Sendable, Equatable {
         package var queries: Range<Int>
         /// Rows of k and v, in order.
         ///
-        /// Query i sees all ranges but the last, and of the last its first `last.count -
-        /// queries.count + i + 1` rows.
+        /// Query i sees the first `keyCount - queries.count + i + 1` of them.
         package var keys: [Range<Int>]
 
         package init(queries: Range<Int>, keys: [Range<Int>]) {
@@ -74,7 +73,7 @@ package struct AttentionLayout: Sendable, Equatable {
             precondition(
                 span.queries.lowerBound >= 0 && span.queries.upperBound <= queries
                     && span.keys.allSatisfy { $0.lowerBound >= 0 && $0.upperBound <= keys }
-                    && (span.keys.last?.count ?? 0) >= span.queries.count,
+                    && span.keyCount >= span.queries.count,
                 "span \(span) for \(queries) queries and \(keys) keys")
         }
     }

@@ -235,15 +235,6 @@ import Testing
         #expect(try replies(judge, question, ids: [4, 4, 5], step: 1).replies != first)
     }
 
-    @Test(
-        arguments: [
-            ("yes\nand more", ["\n"], "yes"), ("yes", ["\n"], "yes"), ("a b c", ["c", "b"], "a "),
-            ("\nyes", ["\n"], ""), ("abc", [""], "abc"),
-        ] as [(String, [String], String)])
-    func aReplyEndsAtTheFirstStop(_ reply: String, _ stops: [String], _ want: String) {
-        #expect(JudgeSource.cut(reply, at: stops) == want)
-    }
-
     // MARK: - The runner around the runner
 
     @Test func thePluginSeesTheScoresOfAllRowsAtOnce() throws {

@@ -206,18 +206,71 @@ import Testing
         #expect(done.allSatisfy { $0 == nil })
     }
 
-    @Test func cacheRowsComeAndGo() throws {
+    // MARK: What ends a text
+
+    /// Ends texts at a sum of ids.
+    private final class Summing: TextEnding {
+        struct Watch: TextWatch {
+            var sum = 0
+            mutating func append(_ id: Int32) throws -> Int? {
+                sum += Int(id)
+                return sum >= 30 ? sum : nil
+            }
+        }
+        func watch() -> any TextWatch { Watch() }
+    }
+
+    @Test(arguments: [1, 32], [0, 6])
+    func whatATextSaysCanEndIt(batch: Int, least: Int) throws {
         let model = try tinyModel("llama")
-        let cache = KVCache(model.architecture, capacity: 10, dtype: .f32, device: testDevice)
-        let a = try #require(cache.take(4))
-        let b = try #require(cache.take(4))
-        #expect(cache.take(3) == nil)
-        cache.give(a)
-        #expect(cache.take(5) == nil)
-        #expect(cache.take(0)?.isEmpty == true)
-        cache.give(b)
-        #expect(cache.freeRows == 10)
-        #expect(cache.take(10) == 0..<10)
+        let free = try run(model, requests())
+        var settings = GenerationSettings(maxNewTokens: 12, eosIDs: [])
+        settings.batchSize = batch
+        settings.seed = 1
+        settings.minNewTokens = least
+        let done = try KeelModel.Generator(model, settings, ending: Summing()).run(requests())
+            .compactMap { $0 }
+        for (a, b) in zip(free, done) {
+            var sum = 0
+            let length = a.ids.enumerated().first { i, id in
+                sum += Int(id)
+                return sum >= 30 && i + 1 >= least
+            }.map { $0.offset + 1 }
+            #expect(b.ids == Array(a.ids[..<(length ?? a.ids.count)]))
+            #expect(b.finishReason == (length == nil ? .length : .stop))
+            #expect(b.textBytes == (length == nil ? nil : sum))
+        }
+    }
+
+    /// Before the least number of tokens the end is not drawn, and the record says so.
+    @Test func anEndThatIsTooEarlyIsNotDrawn() throws {
+        let model = try tinyModel("llama")
+        let ends: [Int32] = [2, 5, 7, 9, 11, 13]
+        let early = try run(model, requests(copies: 4), eos: ends)
+        #expect(early.contains { $0.ids.count < 5 })
+        var settings = GenerationSettings(maxNewTokens: 12, eosIDs: ends)
+        settings.minNewTokens = 5
+        settings.seed = 1
+        for sampler in [nil, ArgmaxSampling()] {
+            let done = try KeelModel.Generator(model, settings, sampler: sampler)
+                .run(requests(copies: 4)).compactMap { $0 }
+            #expect(done.contains { $0.finishReason == .eos })
+            for text in done {
+                #expect(text.ids.count >= 5)
+                #expect(!text.ids.prefix(5).contains { ends.contains($0) })
+                for (i, (own, drawn)) in zip(text.logprobs, text.behaviourLogprobs).enumerated() {
+                    #expect(i < 5 ? own < drawn : own == drawn)
+                }
+            }
+        }
+    }
+
+    @Test func tokensAreToldAsTheyAreDrawn() throws {
+        let model = try tinyModel("llama")
+        var told = [[Int32]](repeating: [], count: 5)
+        let done = try KeelModel.Generator(model, GenerationSettings(maxNewTokens: 7, eosIDs: [3]))
+            .run(requests(), drawn: { told[$0].append($1) })
+        #expect(done.map { $0?.ids } == told)
     }
 }
 
