@@ -8,7 +8,8 @@ import PackageDescription
 let swiftPlugins = [
     "SFT": "sft", "DPO": "dpo", "RLOO": "rloo", "Lexicon": "lexicon",
     "Greedy": "greedy", "Nucleus": "nucleus", "Shuffle": "shuffle", "Sequential": "sequential",
-    "Repetition": "repetition", "TfidfNovelty": "tfidf_novelty",
+    "Repetition": "repetition", "TfidfNovelty": "tfidf_novelty", "PPO": "ppo",
+    "PPOMax": "ppo_max", "Reinforce": "reinforce", "GRPO": "grpo", "OnlineDPO": "online_dpo",
 ].sorted { $0.key < $1.key }
 let cPlugins = [
     "ExactAnswer": "exact_answer", "Judge": "judge", "Length": "length", "Model": "model",

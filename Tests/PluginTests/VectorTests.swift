@@ -12,7 +12,10 @@ struct VectorCase: CustomTestStringConvertible, Sendable {
     static let all: [VectorCase] = {
         let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
             .appendingPathComponent("../Vectors")
-        return ["sft", "dpo", "dpo_variants", "rloo_advantages", "rloo_loss"].flatMap {
+        return [
+            "sft", "dpo", "dpo_variants", "rloo_advantages", "rloo_loss", "ppo", "ppo_max", "grpo",
+            "reinforce", "online_dpo",
+        ].flatMap {
             file -> [VectorCase] in
             let path = folder.appendingPathComponent("\(file).json").path
             guard let bytes = try? Files.read(path), let doc = try? JSON.parse(bytes, name: path)
@@ -24,7 +27,7 @@ struct VectorCase: CustomTestStringConvertible, Sendable {
 
 /// Losses, gradients, metrics and advantages equal those of the methods' reference implementations.
 struct VectorTests {
-    @Test func allFilesAreThere() { #expect(VectorCase.all.count == 76) }
+    @Test func allFilesAreThere() { #expect(VectorCase.all.count == 166) }
 
     @Test(arguments: VectorCase.all) func equalsTheReference(_ vector: VectorCase) throws {
         try check(vector, f32: false)

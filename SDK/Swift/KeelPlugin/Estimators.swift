@@ -43,23 +43,6 @@ public func importanceRatio(_ logprobs: Tensor, _ oldLogprobs: Tensor) -> Tensor
     (logprobs - oldLogprobs).clamped(-20, 20).exp()
 }
 
-/// The clipped surrogate of PPO, to be minimised, and where clipping changed it.
-///
-///     L = -min(r A, clamp(r, 1 - low, 1 + high) A)
-///
-/// Schulman et al. 2017, equation 7. Low and high 0: no clip, L = -r A.
-///
-/// - Returns: the loss in the shape of the ratio; `low`, `high`: 1 in cells that hit that bound.
-public func clippedSurrogate(
-    ratio: Tensor, advantages: Tensor, low: Double, high: Double
-) -> (loss: Tensor, low: Tensor, high: Tensor) {
-    let free = ratio * advantages
-    let isLow = (ratio < 1 - low) * (advantages < 0)
-    let isHigh = (ratio > 1 + high) * (advantages > 0)
-    guard low > 0 || high > 0 else { return (-free, isLow, isHigh) }
-    return (-min(free, ratio.clamped(1 - low, 1 + high) * advantages), isLow, isHigh)
-}
-
 // MARK: - Without gradients: the functions of `keel_math.h` on plain numbers
 
 /// What is subtracted from a response's reward.
@@ -89,10 +72,11 @@ public enum AdvantageScale: Int32, Sendable {
 ///   - group: `[batch]`, equal for responses to the same prompt.
 ///   - sequenceKL: `[batch]`, times `klCoef` taken from the reward before the baseline.
 ///   - clip: bounds of the reward, nil = none.
+///   - lengths: `[batch]`, tokens of each response, for a baseline that weighs by them.
 /// - Returns: `[batch]`.
 public func groupAdvantages(
     rewards: [Double], group: [Double], sequenceKL: [Double]? = nil, klCoef: Double = 0,
-    clip: (Double, Double)? = nil,
+    clip: (Double, Double)? = nil, lengths: [Double]? = nil,
     baseline: Baseline, scale: AdvantageScale, eps: Double = 1e-4
 ) -> [Double] {
     var sums = rewards
@@ -102,7 +86,8 @@ public func groupAdvantages(
         kl_coef: klCoef,
         clip_low: clip?.0 ?? 0, clip_high: clip?.1 ?? 0)
     keel_math_group_advantages(
-        &sums, &advantages, rewards, [1], group.map { Int32($0) }, sequenceKL, nil, rewards.count,
+        &sums, &advantages, rewards, [1], group.map { Int32($0) }, sequenceKL, lengths,
+        rewards.count,
         1, &options)
     return advantages
 }

@@ -90,3 +90,33 @@ public func lengthGrouped(
         &order, lengths, order.count, Swift.max(batch, 1), Swift.max(blocks, 0))
     return order.map(Int.init)
 }
+
+/// The best and the worst response of each group; the earlier row wins a tie.
+///
+/// - Parameters:
+///   - rewards: `[batch]`; NaN = none, such a row is in no pair.
+///   - finished: `[batch]`, 0 costs `penalty`.
+///   - group: `[batch]`, equal for responses to the same prompt.
+///   - dropTies: leaves out groups whose best and worst rewards are equal.
+/// - Returns: row numbers, in the order in which the groups begin.
+public func choosePairs(
+    rewards: [Double], finished: [Double]? = nil, group: [Double], penalty: Double = 0,
+    dropTies: Bool = true
+) -> [(chosen: Int, rejected: Int)] {
+    var chosen = [Int64](repeating: 0, count: rewards.count / 2)
+    var rejected = chosen
+    let count = keel_math_choose_pairs(
+        &chosen, &rejected, rewards, finished, group.map { Int32($0) }, rewards.count, penalty,
+        dropTies ? 1 : 0)
+    return (0..<count).map { (Int(chosen[$0]), Int(rejected[$0])) }
+}
+
+/// The number below which a share q of the values lies, between two of them in proportion; NaN of none.
+public func quantile(_ q: Double, of values: [Double]) -> Double {
+    guard !values.isEmpty else { return .nan }
+    let sorted = values.sorted()
+    let place = Swift.min(Swift.max(q, 0), 1) * Double(sorted.count - 1)
+    let low = Int(place)
+    let high = Swift.min(low + 1, sorted.count - 1)
+    return sorted[low] + (place - Double(low)) * (sorted[high] - sorted[low])
+}

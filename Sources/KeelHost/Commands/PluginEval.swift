@@ -74,8 +74,7 @@ package final class PluginEval {
         }
         var context = CallContext(
             step: object["step"]?.int ?? 0, epoch: epoch,
-            phase: object["phase"]?.string ?? options.phase ?? component.phases.first?.name
-                ?? "policy")
+            phase: object["phase"]?.string ?? options.phase ?? defaultPhase)
         for (name, value) in object["facts"]?.object ?? JSONObject() {
             context.facts[name] = value.number
         }
@@ -86,6 +85,12 @@ package final class PluginEval {
         case .tokenSampler: return try tokenSampler(batch, parameters, seed, context)
         case .dataSampler: return try dataSampler(object, batch, parameters, seed, context)
         }
+    }
+
+    /// The phase `policy` where there is one, else the first.
+    private var defaultPhase: String {
+        let names = component.phases.map(\.name)
+        return names.contains("policy") ? "policy" : names.first ?? "policy"
     }
 
     // MARK: - The four kinds
