@@ -99,6 +99,19 @@ package struct LiveRows: Sendable {
                 counts[row] += Double(trained)
             }
         }
+        if let valid = batch.columns["valid"], valid.shape.count == 2, rows > 0 {
+            // Ranked lists have no masks: their candidates' lengths count.
+            let marks = valid.values
+            let width = marks.count / rows
+            let lengths = batch.columns["length"].flatMap {
+                $0.shape == valid.shape ? $0.values : nil
+            }
+            for row in 0..<rows {
+                let range = row * width..<(row + 1) * width
+                if !range.contains(where: { marks[$0] != 0 }) { live[row] = false }
+                for cell in range where marks[cell] != 0 { counts[row] += lengths?[cell] ?? 0 }
+            }
+        }
         var tokens = 0.0
         for row in 0..<rows where live[row] { tokens += counts[row] }
         var groups: [[Int]] = []

@@ -2,6 +2,8 @@ import KeelCore
 
 /// A data file whose every row has been checked; texts are read from the mapped file when asked
 /// for.
+///
+/// A row of the file may serve as several rows, or as none: `count`, and every index, are of the rows given out.
 package final class Dataset: Sendable {
     /// Errors reported for one file.
     package static let errorLimit = 20
@@ -10,38 +12,44 @@ package final class Dataset: Sendable {
     private let columns: [String: String]
     /// The kind that the rows have in the file.
     private let found: RowKind
-    /// The kind that rows are given out as.
-    package let kind: RowKind
+    private let conversion: RowConversion
+    /// What the rows say besides their texts.
+    package let values: [RowValues]
+    /// The row of the file, and which of the rows that it became; nil where they are the same.
+    private let origins: [(row: Int32, part: Int32)]?
     /// What was converted, for the log.
     package let notes: [String]
 
     package var path: String { reader.path }
-    package var count: Int { reader.count }
+    package var count: Int { values.count }
+    /// The kind that rows are given out as.
+    package var kind: RowKind { conversion.kind }
     /// SHA-256 of the file.
     package var contentHash: String { reader.contentHash }
 
     /// A text that differs when the same file would give other texts, for cache keys.
-    var conversionKey: String {
+    package var conversionKey: String {
         let renames = columns.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
         return
             "\(found.rawValue)>\(kind.rawValue) \(JSON.array(renames.map { .string($0) }).text())"
     }
 
     private init(
-        _ reader: JSONLReader, columns: [String: String], found: RowKind, kind: RowKind,
-        notes: [String]
+        _ reader: JSONLReader, columns: [String: String], found: RowKind,
+        conversion: RowConversion, contents: Contents
     ) {
         self.reader = reader
         self.columns = columns
         self.found = found
-        self.kind = kind
-        self.notes = notes
+        self.conversion = conversion
+        values = contents.values
+        origins = contents.isPlain ? nil : contents.origins
+        notes = contents.notes(conversion, rows: reader.count)
     }
 
     /// Reads and checks a JSONL file.
     ///
-    /// Rows of another kind than wanted are converted when that loses nothing that is trained:
-    /// pairs become prompts with the chosen answer, rows with an answer become prompts. The notes
+    /// Rows of another kind than wanted are converted where nothing has to be made up (`RowConversion`); the notes
     /// say so.
     ///
     /// - Parameters:
@@ -53,23 +61,23 @@ package final class Dataset: Sendable {
         path: String, wanted: RowKind, columns: [String: String] = [:]
     ) throws -> Dataset {
         let reader = try JSONLReader(path)
-        var found: RowKind?
+        var serving: (kind: RowKind, conversion: RowConversion)?
+        var contents = Contents()
         var errors: [KeelError] = []
         var bad = 0
-        func note(_ error: KeelError) {
-            bad += 1
-            if errors.count < errorLimit { errors.append(error) }
-        }
         for index in 0..<reader.count {
             do {
                 let row = try row(index, of: reader, columns)
-                let kind = try found ?? self.kind(of: row, wanted: wanted)
-                found = kind
-                _ = try texts(row, kind)
+                let (kind, conversion) = try serving ?? self.conversion(of: row, wanted: wanted)
+                serving = (kind, conversion)
+                let content = try RowContent(row, kind)
+                try check(content, kind, wanted, row)
+                contents.append(conversion.apply(content), of: index)
             } catch let error as KeelError {
-                note(error)
+                bad += 1
+                if errors.count < errorLimit { errors.append(error) }
                 // Without a kind every row would fail for the reason of the first.
-                if found == nil { break }
+                if serving == nil { break }
             }
         }
         if bad > errors.count, let last = errors.popLast() {
@@ -80,31 +88,71 @@ package final class Dataset: Sendable {
                     code: .badData))
         }
         try KeelErrors(errors).throwIfAny()
-        guard let found else { preconditionFailure("\(reader.count) rows and no kind") }
-        let (kind, notes) = converted(found, to: wanted)
-        return Dataset(reader, columns: columns, found: found, kind: kind, notes: notes)
+        guard let (found, conversion) = serving else {
+            preconditionFailure("\(reader.count) rows and no kind")
+        }
+        guard !contents.values.isEmpty else {
+            throw KeelError(
+                "data", "none of the \(reader.count) rows can be used: \(conversion.note ?? "")",
+                at: path, fix: "look at the rows' labels and scores", code: .badData)
+        }
+        return Dataset(
+            reader, columns: columns, found: found, conversion: conversion, contents: contents)
     }
 
     /// The row as it stands in the file; null when the file has changed under the run.
-    package func row(_ index: Int) -> JSON { (try? reader.json(index)) ?? .null }
+    package func row(_ index: Int) -> JSON { (try? reader.json(origin(index).row)) ?? .null }
 
     /// `file:line` of a row.
-    package func place(_ index: Int) -> String { reader.place(index) }
+    package func place(_ index: Int) -> String { reader.place(origin(index).row) }
+
+    /// The number of the file's row behind a row.
+    package func fileRow(_ index: Int) -> Int { origin(index).row }
 
     /// The texts of a row, as `kind` has them.
     ///
     /// - Throws: `KeelError` (badData) when the file has changed under the run.
     package func texts(_ index: Int) throws -> RowTexts {
-        var texts = try Dataset.texts(Dataset.row(index, of: reader, columns), found)
-        if kind == .prompt {
-            texts.completions = []
-        } else if found == .preference, kind == .promptCompletion {
-            texts.completions.removeLast()
+        let (row, part) = origin(index)
+        let content = try RowContent(Dataset.row(row, of: reader, columns), found)
+        let parts = conversion.apply(content)
+        guard part < parts.count else {
+            throw KeelError(
+                "data", "the row is not what it was when the run began", at: reader.place(row),
+                fix: "leave the data alone while it is used", code: .badData)
         }
-        return texts
+        return parts[part].texts
+    }
+
+    private func origin(_ index: Int) -> (row: Int, part: Int) {
+        guard let origins else { return (index, 0) }
+        return (Int(origins[index].row), Int(origins[index].part))
     }
 
     // MARK: Reading rows
+
+    /// What all rows become.
+    private struct Contents {
+        var values: [RowValues] = []
+        var origins: [(row: Int32, part: Int32)] = []
+        /// Rows of the file that gave none.
+        var unused = 0
+        /// Every row gave one.
+        var isPlain: Bool { unused == 0 && origins.allSatisfy { $0.part == 0 } }
+
+        mutating func append(_ parts: [RowContent], of row: Int) {
+            if parts.isEmpty { unused += 1 }
+            for (part, content) in parts.enumerated() {
+                values.append(content.values)
+                origins.append((Int32(row), Int32(part)))
+            }
+        }
+
+        func notes(_ conversion: RowConversion, rows: Int) -> [String] {
+            guard let note = conversion.note else { return [] }
+            return [isPlain ? note : "\(note) (\(rows) rows give \(values.count))"]
+        }
+    }
 
     private static func row(
         _ index: Int, of reader: JSONLReader, _ columns: [String: String]
@@ -118,57 +166,40 @@ package final class Dataset: Sendable {
         return Row(json: object, columns: columns, place: reader.place(index))
     }
 
-    private static func texts(_ row: Row, _ kind: RowKind) throws -> RowTexts {
-        switch kind {
-        case .text: return RowTexts(prompt: nil, completions: [try row.text("text")])
-        case .prompt: return RowTexts(prompt: try row.text("prompt"), completions: [])
-        case .promptCompletion:
-            return RowTexts(
-                prompt: try row.text("prompt"), completions: [try row.text("completion")])
-        case .preference:
-            let (chosen, rejected) = (try row.text("chosen"), try row.text("rejected"))
-            return row.has("prompt")
-                ? RowTexts(prompt: try row.text("prompt"), completions: [chosen, rejected])
-                : .implicitPrompt(chosen: chosen, rejected: rejected)
-        }
+    /// What the wanted kind asks of a row beyond its own.
+    private static func check(
+        _ content: RowContent, _ kind: RowKind, _ wanted: RowKind, _ row: Row
+    ) throws {
+        let count = content.texts.completions.count
+        guard kind == .ranked, wanted != .prompt else { return }
+        let needed = wanted == .ranked || wanted == .preference ? 2 : 1
+        guard count < needed else { return }
+        throw row.error(
+            count == 0
+                ? "\"\(row.name("completions"))\" is empty"
+                : "\"\(row.name("completions"))\" has one completion: nothing is ranked",
+            fix: "give at least \(needed == 1 ? "one completion" : "two completions"), or leave the row out")
     }
 
     /// The kind of the first row, if rows of that kind can serve.
-    private static func kind(of row: Row, wanted: RowKind) throws -> RowKind {
-        for field in ["messages", "conversations", "images"]
-        where row.has(field) && RowKind(fieldsOf: row) == nil {
+    private static func conversion(
+        of row: Row, wanted: RowKind
+    ) throws -> (RowKind, RowConversion) {
+        let kind = RowKind(fieldsOf: row, wanted: wanted)
+        for field in ["messages", "conversations", "images"] where row.has(field) && kind == nil {
             throw row.error(
                 "the row holds \"\(field)\"; this build reads plain text only",
                 fix: "render the messages with the model's chat template and store them as \"text\""
             )
         }
-        guard let kind = RowKind(fieldsOf: row) else { throw row.missing(wanted.fields.needed[0]) }
-        let serving: [RowKind] =
-            switch wanted {
-            case .text: [.text, .promptCompletion, .preference]
-            case .prompt: [.prompt, .promptCompletion, .preference]
-            case .promptCompletion: [.promptCompletion, .preference]
-            case .preference: [.preference]
-            }
-        guard serving.contains(kind) else {
-            throw row.missing(
-                wanted.fields.needed.first { !row.has($0) } ?? wanted.fields.needed[0])
+        guard let kind else { throw row.missing(wanted.fields.needed[0]) }
+        if let conversion = RowConversion(kind, to: wanted) { return (kind, conversion) }
+        if let field = wanted.fields.needed.first(where: { !row.has($0) }),
+            ![.scored, .unpaired, .ranked, .preference].contains(kind)
+        {
+            throw row.missing(field)
         }
-        return kind
-    }
-
-    private static func converted(_ found: RowKind, to wanted: RowKind) -> (RowKind, [String]) {
-        switch (found, wanted) {
-        case (.preference, .text), (.preference, .promptCompletion):
-            return (
-                .promptCompletion,
-                ["pairs are used as prompts with the chosen answer; the rejected one is left out"]
-            )
-        case (.preference, .prompt), (.promptCompletion, .prompt):
-            return (
-                .prompt, ["only the prompts of the rows are used; answers stay visible to rewards"]
-            )
-        default: return (found, [])
-        }
+        let (what, fix) = RowConversion.refusal(kind, to: wanted)
+        throw row.error(what, fix: fix)
     }
 }

@@ -1,38 +1,5 @@
 import KeelCore
 
-/// What a row of a data file holds.
-package enum RowKind: String, Sendable, CaseIterable {
-    case text
-    case prompt
-    case promptCompletion = "prompt_completion"
-    case preference
-
-    /// The fields a row of this kind must have, or may have.
-    var fields: (needed: [String], optional: [String]) {
-        switch self {
-        case .text: (["text"], [])
-        case .prompt: (["prompt"], [])
-        case .promptCompletion: (["prompt", "completion"], [])
-        case .preference: (["chosen", "rejected"], ["prompt"])
-        }
-    }
-
-    /// The kind that a row's fields announce: a misspelt or missing partner is the row's error.
-    init?(fieldsOf row: Row) {
-        if row.has("chosen") || row.has("rejected") {
-            self = .preference
-        } else if row.has("completion") {
-            self = .promptCompletion
-        } else if row.has("text") {
-            self = .text
-        } else if row.has("prompt") {
-            self = .prompt
-        } else {
-            return nil
-        }
-    }
-}
-
 /// One line of a data file, read under the names that Keel uses.
 struct Row {
     let json: JSONObject
@@ -68,8 +35,7 @@ struct Row {
         let name = name(field)
         let found =
             json.keys.isEmpty ? "no fields" : json.keys.map { "\"\($0)\"" }.joined(separator: ", ")
-        let taken = Set(["prompt", "completion", "chosen", "rejected", "text"].map(self.name))
-            .subtracting([name])
+        let taken = Set(Row.fields.map(self.name)).subtracting([name])
         let fix: String
         if json[name]?.isNull ?? false {
             fix = "give \"\(name)\" a text, or remove the row"
@@ -83,43 +49,96 @@ struct Row {
         return error("the row has no \"\(name)\"; found \(found)", fix: fix)
     }
 
+    /// Fields that mean something to Keel: none of them is a misspelling of another.
+    private static let fields = [
+        "prompt", "completion", "chosen", "rejected", "text", "completions", "scores", "label",
+        "reward", "rewards",
+    ]
+
+    // MARK: Numbers and marks
+
+    /// A number; nil where there is none.
+    ///
+    /// - Throws: `KeelError` (badData) for anything else, and for numbers that are not finite.
+    func number(_ field: String) throws -> Double? {
+        let name = name(field)
+        guard let value = json[name], !value.isNull else { return nil }
+        return try number(value, "\"\(name)\"")
+    }
+
+    private func number(_ value: JSON, _ what: String) throws -> Double {
+        guard let number = value.double, number.isFinite else {
+            throw error(
+                "\(what) must be a number, found \(value.kind)",
+                fix: "write a finite number, or leave the row out")
+        }
+        return number
+    }
+
+    /// A list of numbers; nil where there is none.
+    func numbers(_ field: String) throws -> [Double]? {
+        let name = name(field)
+        guard let value = json[name], !value.isNull else { return nil }
+        guard let list = value.array else {
+            throw error(
+                "\"\(name)\" must be a list of numbers, found \(value.kind)",
+                fix: "write one number for each completion")
+        }
+        return try list.enumerated().map { try number($1, "\"\(name)\"[\($0)]") }
+    }
+
+    /// `{NAME: number}`; null stands for no opinion.
+    func namedRewards() throws -> [String: Double]? {
+        let name = name("rewards")
+        guard let value = json[name], !value.isNull else { return nil }
+        guard let object = value.object, !object.keys.isEmpty else {
+            throw error(
+                "\"\(name)\" must be an object of numbers, found \(value.kind)",
+                fix: "write {\"NAME\": number}, one for each reward")
+        }
+        var rewards: [String: Double] = [:]
+        for (key, value) in object {
+            rewards[key] = value.isNull ? .nan : try number(value, "\"\(name)\".\(key)")
+        }
+        return rewards
+    }
+
+    /// Whether the row's label can be one: true, false, 0 or 1.
+    var hasLabel: Bool { (try? label()) != nil }
+
+    /// Whether the completion is wanted.
+    ///
+    /// - Throws: `KeelError` (badData) when it is missing or neither true nor false.
+    func label() throws -> Bool {
+        let name = name("label")
+        guard let value = json[name], !value.isNull else { throw missing("label") }
+        if let flag = value.bool { return flag }
+        if let number = value.double, number == 0 || number == 1 { return number == 1 }
+        throw error(
+            "\"\(name)\" must be true or false, found \(value.kind)",
+            fix: "write true for a completion that is wanted, false for one that is not")
+    }
+
+    /// A list of texts, none of them missing.
+    func texts(_ field: String) throws -> [String] {
+        let name = name(field)
+        guard let value = json[name], !value.isNull else { throw missing(field) }
+        guard let list = value.array else {
+            throw error(
+                "\"\(name)\" must be a list, found \(value.kind)",
+                fix: "write the completions as a list of strings")
+        }
+        return try list.enumerated().map { index, value in
+            guard let text = value.string else {
+                throw error(
+                    "\"\(name)\"[\(index)] must be a string, found \(value.kind)",
+                    fix: "write the completions as a list of strings")
+            }
+            return text
+        }
+    }
+
     func error(_ what: String, fix: String? = nil) -> KeelError {
         KeelError("data", what, at: place, fix: fix, code: .badData)
-    }
-}
-
-/// The texts of a row: what is given, and what may be trained.
-package struct RowTexts: Sendable, Equatable {
-    package var prompt: String?
-    package var completions: [String]
-
-    package init(prompt: String?, completions: [String]) {
-        self.prompt = prompt
-        self.completions = completions
-    }
-
-    /// Parts two dialogues that begin alike: what they share is the prompt.
-    ///
-    /// As TRL does: a space right before the first difference belongs to the answers.
-    static func implicitPrompt(chosen: String, rejected: String) -> RowTexts {
-        let a = Array(chosen.unicodeScalars)
-        let b = Array(rejected.unicodeScalars)
-        let limit = min(a.count, b.count)
-        var common = 0
-        while common < limit, a[common] == b[common] { common += 1 }
-        // When one is the beginning of the other, the last shared character goes to the answers, so
-        // that none is empty.
-        if common == limit {
-            common = max(0, limit - 1)
-        } else if common > 0, a[common - 1] == " " {
-            common -= 1
-        }
-        func text(_ part: ArraySlice<Unicode.Scalar>) -> String {
-            var text = String.UnicodeScalarView()
-            text.append(contentsOf: part)
-            return String(text)
-        }
-        return RowTexts(
-            prompt: text(a[..<common]), completions: [text(a[common...]), text(b[common...])])
     }
 }

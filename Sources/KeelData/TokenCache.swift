@@ -7,7 +7,7 @@ import KeelCore
 /// truncated, then per row `index, prompt count, completions, count of each, ids`; a checksum last.
 struct TokenCache {
     /// Changes whenever the format or the way rows are tokenised does.
-    static let version: Int32 = 1
+    static let version: Int32 = 2
     private static let magic: Int32 = 0x4C45_454B  // "KEEL"
 
     let directory: String
@@ -70,7 +70,7 @@ struct TokenCache {
         data.rows.reserveCapacity(rows)
         for _ in 0..<rows {
             guard let index = rest.count(), index < rowLimit, let prompt = rest.count(),
-                let sides = rest.count(), sides <= 64
+                let sides = rest.count(), sides <= rest.left
             else { return nil }
             let counts = (0..<sides).compactMap { _ in rest.count() }
             guard counts.count == sides, let promptIDs = rest.take(prompt) else { return nil }
@@ -105,6 +105,7 @@ private struct WordReader {
     var at: Int
 
     var isAtEnd: Bool { at == words.endIndex }
+    var left: Int { words.endIndex - at }
 
     /// A word that counts something.
     mutating func count() -> Int? {

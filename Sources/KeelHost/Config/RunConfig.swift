@@ -73,6 +73,12 @@ package struct DataConfig: ConfigSection {
     package var columns = JSONObject()
 
     @Key(
+        "reward_source",
+        "Where an offline objective's rewards come from: the data's \"reward\" or \"rewards\", the configured reward plugins; auto: the data's where it has any."
+    )
+    package var rewardSource = RewardSourceChoice.auto
+
+    @Key(
         "max_length", .from(2), "Most tokens of prompt and completion together; null for no limit.")
     package var maxLength: Int? = 1024
 
@@ -89,6 +95,8 @@ package struct DataConfig: ConfigSection {
 
     package init() {}
 }
+
+package enum RewardSourceChoice: String, ConfigChoice { case auto, data, plugins }
 
 package struct ObjectiveConfig: ConfigSection {
     @Key("plugin", required: .plugin, "The objective.") package var plugin: String

@@ -2,11 +2,17 @@ import KeelBridge
 import KeelCore
 import KeelData
 
-/// The sides of a row as an objective sees them: one without a prefix, or chosen and rejected.
-enum Sides {
-    /// Column prefixes, in the order of a row's completions.
-    static func prefixes(dataKind: String) -> [String] {
-        dataKind == "pairs" ? ["chosen.", "rejected."] : [""]
+/// The completions of a row as an objective sees them: one without a prefix, chosen and rejected, or the
+/// candidates of a ranked list side by side in `[rows, candidates]` columns.
+struct Sides: Equatable {
+    /// Column prefixes; but for ranked lists, in the order of a row's completions.
+    let prefixes: [String]
+    /// Rows have lists of any length, and columns no tokens.
+    let isRanked: Bool
+
+    init(dataKind: String) {
+        prefixes = dataKind == "pairs" ? ["chosen.", "rejected."] : [""]
+        isRanked = dataKind == "ranked"
     }
 }
 
@@ -21,6 +27,18 @@ extension Column {
             values += repeatElement(fill, count: width - row.count)
         }
         return Column(shape: [rows.count, width], values)
+    }
+
+    /// One number for each candidate, in the order of rows, as `[rows, candidates]`; the rest is 0.
+    static func candidates(_ values: [Double], of valid: Column) -> Column {
+        var cells = valid.values
+        var next = 0
+        for cell in cells.indices where cells[cell] != 0 {
+            cells[cell] = values[next]
+            next += 1
+        }
+        precondition(next == values.count, "\(values.count) numbers for \(next) candidates")
+        return Column(shape: valid.shape, cells)
     }
 
     static func paddedInts(_ rows: [[Int32]], fill: Int32 = 0) -> Column {
@@ -48,14 +66,52 @@ extension ColumnBatch {
         return batch
     }
 
-    /// The columns that a data sampler may order rows by: their `length`, for every side.
-    static func lengths(of rows: [TokenizedRow], prefixes: [String]) -> [String: Column] {
+    /// The columns that follow from the tokens of ranked lists: valid, length, `[rows, candidates]`.
+    static func candidates(of rows: [TokenizedRow]) -> ColumnBatch {
+        var batch = ColumnBatch(rows: rows.count)
+        batch.columns["valid"] = .padded(
+            rows.map { [Double](repeating: 1, count: $0.completions.count) })
+        batch.columns["length"] = .paddedInts(
+            rows.map { $0.completions.map { Int32($0.count) } })
+        batch.rowIDs = rows.map { UInt64($0.index) }
+        batch.tokens = rows.map { $0.prompt + ($0.completions.first ?? []) }
+        batch.promptLengths = rows.map(\.prompt.count)
+        return batch
+    }
+
+    /// The columns that follow from the tokens alone.
+    static func tokens(of rows: [TokenizedRow], _ sides: Sides) -> ColumnBatch {
+        sides.isRanked ? candidates(of: rows) : tokens(of: rows, prefixes: sides.prefixes)
+    }
+
+    /// The columns that a data sampler may order rows by: their `length`, for every side; of ranked lists the
+    /// longest candidate's.
+    static func lengths(of rows: [TokenizedRow], _ sides: Sides) -> [String: Column] {
+        if sides.isRanked {
+            let longest = rows.map { Int32($0.completions.map(\.count).max() ?? 0) }
+            return ["length": Column(ints: longest)]
+        }
         var columns: [String: Column] = [:]
-        for (side, prefix) in prefixes.enumerated() {
+        for (side, prefix) in sides.prefixes.enumerated() {
             columns[prefix + "length"] = Column(
                 ints: rows.map { Int32($0.completions[side].count) })
         }
         return columns
+    }
+
+    /// Adds what lists of token values, in the order of rows and completions, give: `[B,T]` columns, one per side;
+    /// of ranked lists `seq_` and `mean_` columns, `[B,K]`.
+    mutating func addTokenColumn(_ name: String, _ values: [[Double]], _ sides: Sides) {
+        guard sides.isRanked else {
+            return addTokenColumn(name, values, prefixes: sides.prefixes)
+        }
+        let base = "logprobs"
+        guard name.hasSuffix(base), let valid = columns["valid"] else { return }
+        let before = name.dropLast(base.count)
+        let sums = values.map { $0.reduce(0, +) }
+        let means = zip(sums, values).map { $1.isEmpty ? 0 : $0 / Double($1.count) }
+        columns[before + "seq_logprobs"] = .candidates(sums, of: valid)
+        columns[before + "mean_logprobs"] = .candidates(means, of: valid)
     }
 
     /// Adds `[B,T]` columns, one per side, from lists in the order of rows and sides.

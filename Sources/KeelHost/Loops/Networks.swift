@@ -214,6 +214,14 @@ struct ColumnPass {
         let tensor: Tensor
         let place: Place
 
+        /// The columns whose gradients reach it.
+        func gradientNames(_ sides: Sides) -> [String] {
+            guard sides.isRanked, place == .targets else {
+                return prefixes(sides.prefixes).map { $0 + name }
+            }
+            return name == "logprobs" ? ["seq_logprobs", "mean_logprobs"] : []
+        }
+
         /// The sides it has a column for; what belongs to the prompt has one without a side, too.
         func prefixes(_ sides: [String]) -> [String] {
             place == .rows && !sides.contains("") ? sides + [""] : sides
@@ -241,13 +249,17 @@ struct ColumnPass {
     }
 
     /// Adds the columns to a batch, one for every side.
-    func add(to batch: inout ColumnBatch, prefixes: [String]) {
+    func add(to batch: inout ColumnBatch, _ sides: Sides) {
+        let prefixes = sides.prefixes
         for output in outputs {
             let cells = output.tensor.doubles()
             switch output.place {
             case .targets:
                 let lists = packing.completions.map { Array(cells[$0]) }
-                batch.addTokenColumn(output.name, lists, prefixes: prefixes)
+                batch.addTokenColumn(output.name, lists, sides)
+            case .completions where sides.isRanked:
+                guard let valid = batch.columns["valid"] else { continue }
+                batch.columns[output.name] = .candidates(cells, of: valid)
             case .completions:
                 for (side, prefix) in prefixes.enumerated() {
                     batch.columns[prefix + output.name] = Column(
@@ -262,13 +274,19 @@ struct ColumnPass {
     }
 
     /// What flows back into each tensor: the gradients of a loss by the columns, in packed order.
+    ///
+    /// - Parameter counts: completions of each row.
     func seeds(
-        _ gradients: [String: Column], prefixes: [String]
+        _ gradients: [String: Column], _ sides: Sides, counts: [Int]
     ) -> [(output: Tensor, seed: Tensor)] {
-        outputs.compactMap { output in
+        let prefixes = sides.prefixes
+        return outputs.compactMap { output in
             guard output.tensor.isTracked,
-                output.prefixes(prefixes).contains(where: { gradients[$0 + output.name] != nil })
+                output.gradientNames(sides).contains(where: { gradients[$0] != nil })
             else { return nil }
+            if sides.isRanked, output.place != .rows {
+                return (output.tensor, rankedSeed(output, gradients, counts))
+            }
             var flat = [Double](repeating: 0, count: output.tensor.count)
             for (side, prefix) in output.prefixes(prefixes).enumerated() {
                 guard let column = gradients[prefix + output.name] else { continue }
@@ -294,5 +312,32 @@ struct ColumnPass {
                 Tensor(flat, shape: tensor.shape, dtype: tensor.dtype, device: tensor.device)
             )
         }
+    }
+
+    /// Of ranked lists: the gradient of each candidate's score, or of the sum and mean of its log-probs.
+    private func rankedSeed(
+        _ output: Output, _ gradients: [String: Column], _ counts: [Int]
+    ) -> Tensor {
+        /// In the order of rows and candidates.
+        func cells(_ name: String) -> [Double]? {
+            gradients[name].map { column in
+                let (values, width) = (column.values, column.shape.last ?? 0)
+                return counts.enumerated().flatMap { row, count in
+                    values[row * width..<row * width + count]
+                }
+            }
+        }
+        let tensor = output.tensor
+        var flat = [Double](repeating: 0, count: tensor.count)
+        if output.place == .completions {
+            if let own = cells(output.name) { flat = own }
+        } else {
+            let (sums, means) = (cells("seq_logprobs"), cells("mean_logprobs"))
+            for (number, range) in packing.completions.enumerated() {
+                let own = (sums?[number] ?? 0) + (means?[number] ?? 0) / Double(max(1, range.count))
+                for target in range { flat[target] = own }
+            }
+        }
+        return Tensor(flat, shape: tensor.shape, dtype: tensor.dtype, device: tensor.device)
     }
 }

@@ -7,10 +7,8 @@ import OrderedCollections
 
 /// Batches from a data set: tokens, reference log-probs, `prepare`, loss, step.
 final class OfflineLoop: TrainingLoop {
-    private let rows: [TokenizedRow]
-    private let valid: [TokenizedRow]
-    private let rawRow: (Int) -> JSON
-    private let rawValidRow: (Int) -> JSON
+    private let rows: OfflineRows
+    private let valid: OfflineRows
     private let update: PolicyUpdate
     private let reference: ReferenceLogprobs?
     private let sampler: DataSamplerInstance
@@ -23,25 +21,22 @@ final class OfflineLoop: TrainingLoop {
     private var order: EpochRows
 
     /// - Parameters:
-    ///   - rawRow: the data set row behind a tokenised one; `rawValidRow` likewise.
     ///   - reference: nil when the objective asks for no `ref_*` column.
     ///   - sampling: how `samples.jsonl` is filled; nil leaves it out.
     init(
-        rows: [TokenizedRow], valid: [TokenizedRow], rawRow: @escaping (Int) -> JSON,
-        rawValidRow: @escaping (Int) -> JSON, update: PolicyUpdate, reference: ReferenceLogprobs?,
-        sampler: DataSamplerInstance, sampling: Sampling?, config: RunConfig
+        rows: OfflineRows, valid: OfflineRows, update: PolicyUpdate,
+        reference: ReferenceLogprobs?, sampler: DataSamplerInstance, sampling: Sampling?,
+        config: RunConfig
     ) {
         self.rows = rows
         self.valid = valid
-        self.rawRow = rawRow
-        self.rawValidRow = rawValidRow
         self.update = update
         self.reference = reference
         self.sampler = sampler
         self.sampling = sampling
         self.config = config
         perStep = config.train.rowsPerStep * update.communicator.size
-        order = OfflineLoop.order(rows, rawRow, perStep, sampler, update)
+        order = OfflineLoop.order(rows, Array(0..<rows.count), perStep, sampler, update)
         update.keepsRows = order.hasFeedback
     }
 
@@ -51,15 +46,16 @@ final class OfflineLoop: TrainingLoop {
     /// Rows of an optimizer step over all ranks.
     private let perStep: Int
 
-    /// The order of some rows, which a sampler may choose by their lengths and data set rows.
+    /// The order of the rows at some places, which a sampler may choose by their lengths, what the data says of
+    /// them, and the data set rows.
     private static func order(
-        _ rows: [TokenizedRow], _ rawRow: @escaping (Int) -> JSON, _ perStep: Int,
-        _ sampler: DataSamplerInstance, _ update: PolicyUpdate
+        _ rows: OfflineRows, _ places: [Int], _ perStep: Int, _ sampler: DataSamplerInstance,
+        _ update: PolicyUpdate
     ) -> EpochRows {
         EpochRows(
-            count: rows.count, perStep: perStep, sampler: sampler,
-            columns: ColumnBatch.lengths(of: rows, prefixes: update.prefixes),
-            row: { rawRow(rows[$0].index) })
+            count: places.count, perStep: perStep, sampler: sampler,
+            columns: rows.orderColumns(of: places, update.sides),
+            row: { rows.raw(rows.rows[places[$0]].index) })
     }
 
     private var preparesDataset: Bool { update.phase.flags.contains(.prepareDataset) }
@@ -69,13 +65,12 @@ final class OfflineLoop: TrainingLoop {
         if prepared == nil {
             let context = update.context(step: 0, epoch: 0)
             let made = try PreparedDataset.make(
-                rows, rawRow, update: update, reference: reference, context: context)
+                rows, update: update, reference: reference, context: context)
             prepared = made.dataset
             datasetMetrics = made.reported
         }
         guard let prepared else { return }
-        order = OfflineLoop.order(
-            prepared.kept.map { rows[$0] }, rawRow, perStep, sampler, update)
+        order = OfflineLoop.order(rows, prepared.kept, perStep, sampler, update)
         guard prepared.kept.count < rows.count else { return }
         Log.notice(
             "\(update.objective.component.title) keeps \(prepared.kept.count) of \(rows.count) rows"
@@ -85,9 +80,9 @@ final class OfflineLoop: TrainingLoop {
     func step(_ step: Int) throws -> StepResult {
         let numbers = try order.rows(of: step)
         let places = numbers.map { prepared?.kept[$0] ?? $0 }
-        let chosen = places.map { rows[$0] }
+        let chosen = rows[places]
         let context = update.context(step: step, epoch: order.progress(after: step))
-        var columns = try constants(chosen, chosen.map { rawRow($0.index) })
+        var columns = try constants(rows, places)
         var reported = MetricSums()
         if let prepared {
             columns.columns.merge(prepared.columns(of: places)) { $1 }
@@ -104,17 +99,13 @@ final class OfflineLoop: TrainingLoop {
         return StepResult(outcome)
     }
 
-    /// The constants of some rows, before `prepare`.
-    private func constants(_ rows: [TokenizedRow], _ raw: [JSON]) throws -> ColumnBatch {
-        var columns = ColumnBatch.tokens(of: rows, prefixes: update.prefixes)
+    /// The constants of the rows at some places, before `prepare`.
+    private func constants(_ rows: OfflineRows, _ places: [Int]) throws -> ColumnBatch {
+        var columns = rows.columns(of: places, update.sides)
         if let reference {
-            let logprobs = try reference.logprobs(rows).map { $0.map(Double.init) }
-            columns.addTokenColumn("ref_logprobs", logprobs, prefixes: update.prefixes)
+            let logprobs = try reference.logprobs(rows[places]).map { $0.map(Double.init) }
+            columns.addTokenColumn("ref_logprobs", logprobs, update.sides)
         }
-        if update.prefixes.count == 2, raw.contains(where: { $0["margin"]?.double != nil }) {
-            columns.columns["margin"] = Column(raw.map { $0["margin"]?.double ?? 0 })
-        }
-        columns.rowJSON = raw
         return columns
     }
 
@@ -123,17 +114,17 @@ final class OfflineLoop: TrainingLoop {
         let size = config.train.perDeviceEvalBatchSize
         let context = update.context(step: step, epoch: order.progress(after: step))
         let whole =
-            preparesDataset && !valid.isEmpty
+            preparesDataset && valid.count > 0
             ? try PreparedDataset.make(
-                valid, rawValidRow, update: update, reference: reference, context: context,
+                valid, update: update, reference: reference, context: context,
                 mayKeepNone: true) : nil
         for start in stride(from: 0, to: valid.count, by: size) {
-            let range = start..<min(start + size, valid.count)
-            let rows = Array(valid[range])
-            var columns = try constants(rows, rows.map { rawValidRow($0.index) })
+            let places = Array(start..<min(start + size, valid.count))
+            let rows = valid[places]
+            var columns = try constants(valid, places)
             var reported = MetricSums()
             if let whole {
-                columns.columns.merge(whole.dataset.columns(of: Array(range))) { $1 }
+                columns.columns.merge(whole.dataset.columns(of: places)) { $1 }
                 if start == 0 { reported = whole.reported }
             } else {
                 reported = try update.objective.prepare(
@@ -155,9 +146,10 @@ final class OfflineLoop: TrainingLoop {
 
     func samples(step: Int) throws -> [JSONObject] {
         guard let sampling else { return [] }
-        let raw = valid.isEmpty ? rawRow : rawValidRow
-        let rows = (valid.isEmpty ? self.rows : valid).prefix(4)
-        let prompts = rows.map { Prompt(row: $0.index, tokens: $0.prompt, json: raw($0.index)) }
+        let shown = valid.count == 0 ? rows : valid
+        let prompts = shown.rows.prefix(4).map {
+            Prompt(row: $0.index, tokens: $0.prompt, json: shown.raw($0.index))
+        }
         return try sampling.generate(
             prompts, samplesPerPrompt: 1, stream: UInt64(update.firstStep + step), place: "samples"
         ).map {

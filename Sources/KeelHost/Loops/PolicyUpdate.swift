@@ -15,7 +15,8 @@ final class PolicyUpdate {
     let reduction: Reduction
     /// The denominator of the reduction `constant`; nil = the objective's own.
     let reductionConstant: Double?
-    let prefixes: [String]
+    /// How the completions of a row stand in columns.
+    let sides: Sides
     let microBatchRows: Int
     /// What the phase trains.
     let trainers: [Trainer]
@@ -32,12 +33,14 @@ final class PolicyUpdate {
     private let passColumns: CurrentColumns
     /// The values of prompts that have been met.
     private var knownValues: [[Int32]: Double] = [:]
+    /// Column prefixes of the sides.
+    var prefixes: [String] { sides.prefixes }
     /// Whether an outcome tells of each row.
     var keepsRows = false
 
     init(
         networks: Networks, objective: ObjectiveInstance, phase: Phase, reduction: Reduction,
-        reductionConstant: Double?, prefixes: [String], microBatchRows: Int, trainers: [Trainer],
+        reductionConstant: Double?, sides: Sides, microBatchRows: Int, trainers: [Trainer],
         communicator: any Communicator, facts: [String: Double]
     ) {
         self.networks = networks
@@ -45,7 +48,7 @@ final class PolicyUpdate {
         self.phase = phase
         self.reduction = reduction
         self.reductionConstant = reductionConstant
-        self.prefixes = prefixes
+        self.sides = sides
         self.microBatchRows = microBatchRows
         self.trainers = trainers
         self.communicator = communicator
@@ -123,7 +126,7 @@ final class PolicyUpdate {
             let pass = try networks.pass(
                 part, passColumns, tape: tape, dropoutStep: isTraining ? context.step : nil)
             var batch = columns.slice(range)
-            pass.add(to: &batch, prefixes: prefixes)
+            pass.add(to: &batch, sides)
             if self.columns != passColumns {
                 let values = Column(try promptValues(part))
                 for prefix in Set(prefixes + [""]) { batch.columns[prefix + "seq_values"] = values }
@@ -143,7 +146,8 @@ final class PolicyUpdate {
             }
             if isTraining {
                 try checkGradients(result.gradients, pass)
-                tape.backward(pass.seeds(result.gradients, prefixes: prefixes))
+                tape.backward(
+                    pass.seeds(result.gradients, sides, counts: part.map(\.completions.count)))
             }
             outcome.tokens += part.reduce(0) { $0 + $1.tokenCount }
             entropySum += pass.sum("entropy") ?? 0
@@ -168,8 +172,9 @@ final class PolicyUpdate {
     ) -> ColumnBatch {
         var known = columns
         for (name, parts) in made {
-            let mask = columns.columns[ColumnNames.split(name).prefix + "mask"]
-            known.columns[name] = .joined(parts, width: mask?.shape.last ?? 0)
+            let prefix = ColumnNames.split(name).prefix
+            let whole = columns.columns[prefix + "mask"] ?? columns.columns["valid"]
+            known.columns[name] = .joined(parts, width: whole?.shape.last ?? 0)
         }
         known.columns["loss"] = Column(losses)
         return known
@@ -257,13 +262,15 @@ final class PolicyUpdate {
         for start in stride(from: 0, to: rows.count, by: microBatchRows) {
             let part = Array(rows[start..<min(start + microBatchRows, rows.count)])
             let pass = try networks.pass(part, wanted, tape: Tape(recording: false))
-            var batch = ColumnBatch.tokens(of: part, prefixes: prefixes)
-            pass.add(to: &batch, prefixes: prefixes)
+            var batch = ColumnBatch.tokens(of: part, sides)
+            pass.add(to: &batch, sides)
             guard let column = batch.columns[name] else { return nil }
             parts.append(column)
         }
-        return Column.joined(
-            parts, width: rows.map { $0.completions[side].count }.max() ?? 0)
+        let width = rows.map {
+            sides.isRanked ? $0.completions.count : $0.completions[side].count
+        }
+        return Column.joined(parts, width: width.max() ?? 0)
     }
 
     /// What `prepare` may ask of the current policy: a pass without gradient for each column (decision 1).
@@ -279,7 +286,8 @@ final class PolicyUpdate {
                 prefixes.contains(prefix) || base == "seq_values",
                 CurrentColumns(needs: [base]).isSubset(of: networks.available)
             else { continue }
-            let isDerived = base == "seq_logprobs" || base == "mean_logprobs"
+            let isDerived =
+                !sides.isRanked && (base == "seq_logprobs" || base == "mean_logprobs")
             names.insert(isDerived ? prefix + "logprobs" : need)
         }
         return ColumnSource(names) { name in
@@ -295,7 +303,7 @@ final class PolicyUpdate {
     /// Refuses a gradient that would be lost: of a column that no pass of this run gives.
     private func checkGradients(_ gradients: [String: Column], _ pass: ColumnPass) throws {
         let given = Set(
-            pass.outputs.flatMap { output in output.prefixes(prefixes).map { $0 + output.name } }
+            pass.outputs.flatMap { $0.gradientNames(sides) }
         ).union(Set(prefixes + [""]).map { $0 + "seq_values" })
         let lost = gradients.filter { name, column in
             !given.contains(name) && column.values.contains { $0 != 0 }

@@ -17,22 +17,11 @@ struct PreparedDataset {
     /// - Parameter mayKeepNone: rows of an evaluation may all be filtered.
     /// - Throws: `KeelError` (badData) when no row is kept.
     static func make(
-        _ rows: [TokenizedRow], _ rawRow: (Int) -> JSON, update: PolicyUpdate,
+        _ offline: OfflineRows, update: PolicyUpdate,
         reference: ReferenceLogprobs?, context: CallContext, mayKeepNone: Bool = false
     ) throws -> (dataset: PreparedDataset, reported: MetricSums) {
-        var batch = ColumnBatch(rows: rows.count)
-        for (side, prefix) in update.prefixes.enumerated() {
-            batch.columns[prefix + "length"] = Column(
-                ints: rows.map { Int32($0.completions[side].count) })
-        }
-        let raw = rows.map { rawRow($0.index) }
-        if update.prefixes.count == 2, raw.contains(where: { $0["margin"]?.double != nil }) {
-            batch.columns["margin"] = Column(raw.map { $0["margin"]?.double ?? 0 })
-        }
-        batch.rowIDs = rows.map { UInt64($0.index) }
-        batch.tokens = rows.map { $0.prompt + ($0.completions.first ?? []) }
-        batch.promptLengths = rows.map(\.prompt.count)
-        batch.rowJSON = raw
+        let rows = offline.rows
+        var batch = offline.columns(of: Array(rows.indices), update.sides, isWhole: true)
         let before = Set(batch.columns.keys)
         let reported = try update.objective.prepare(
             &batch, source: source(rows, update, reference), context: context)

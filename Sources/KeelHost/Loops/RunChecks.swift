@@ -5,9 +5,13 @@ import KeelCore
 enum RunChecks {
     /// The columns this host can give in a phase; anything else it needs is refused before the run.
     static func columns(
-        _ phase: Phase, needs: [String], isOnline: Bool, _ plan: HeadPlan, _ config: RunConfig
+        _ phase: PlannedPhase, needs: [String], _ data: RunData?, _ plan: HeadPlan,
+        _ config: RunConfig
     ) throws {
-        var known = [
+        let isOnline = phase.isOnline
+        var known = phase.dataKind == "ranked" ? [
+            "seq_logprobs", "mean_logprobs", "length", "ref_seq_logprobs", "ref_mean_logprobs",
+        ] : [
             "logprobs", "seq_logprobs", "mean_logprobs", "entropy", "vocab_logprobs", "mask",
             "tokens", "length", "ref_logprobs", "ref_seq_logprobs", "ref_mean_logprobs",
         ]
@@ -17,7 +21,10 @@ enum RunChecks {
                 "rewards", "weight", "group", "finished",
             ]
         }
-        known.append("margin")
+        if !isOnline { known += OfflineRows.known(dataKind: phase.dataKind) }
+        if data?.train.values.allSatisfy({ $0.seqValue != nil }) ?? false {
+            known.append("seq_values")
+        }
         if plan.hasCritic || plan.valueHead == .linear {
             known.append("values")
             if isOnline { known.append("old_values") }

@@ -6,18 +6,34 @@ import KeelText
 
 /// The rows of a run as the phases of one data kind see them.
 struct RunData {
-    let train: (rows: Dataset, tokens: TokenizedDataset)
-    let valid: (rows: Dataset, tokens: TokenizedDataset)?
+    /// A data file: its rows, their tokens, and what is said of them.
+    struct Part {
+        let rows: Dataset
+        var tokens: TokenizedDataset
+        /// By the rows' numbers.
+        var values: [RowValues]
+
+        /// For an offline loop.
+        var offline: OfflineRows {
+            OfflineRows(rows: tokens.rows, values: values) { [rows] in rows.row($0) }
+        }
+    }
+
+    var train: Part
+    var valid: Part?
     /// What was done to the rows.
-    let notes: [String]
+    var notes: [String]
     /// Name -> SHA-256 of the files.
     let hashes: [(String, String)]
+    /// Of phases that name this kind: `text`, `pairs`, `ranked`, `scored`, `unpaired`, `rollouts`.
+    let kind: String
 
     /// Reads and tokenises the data files of a config.
     ///
-    /// - Parameter kind: `text`, `pairs` or `rollouts`, as objectives name them.
+    /// - Parameter kind: as objectives name them.
     /// - Throws: `KeelError` for rows that cannot be read, or when none is left.
     init(_ config: RunConfig, kind: String, component: Component, tokenizer: Tokenizer) throws {
+        self.kind = kind
         let isOnline = kind == "rollouts"
         let wanted = try RunData.rowKind(kind, component)
         let limits = LengthLimits(
@@ -26,7 +42,7 @@ struct RunData {
         let cache = Files.userFolder("XDG_CACHE_HOME", ".cache")
         var notes: [String] = []
         var hashes: [(String, String)] = []
-        func load(_ path: String, _ name: String) throws -> (Dataset, TokenizedDataset) {
+        func load(_ path: String, _ name: String) throws -> Part {
             let rows = try Dataset.load(path: path, wanted: wanted, columns: config.data.renames)
             let tokens = try TokenizedDataset.tokenize(
                 rows, tokenizer: tokenizer, limits: limits, cacheDirectory: cache)
@@ -37,7 +53,7 @@ struct RunData {
                     "data", "no row is left after tokenising (\(tokens.dropped) dropped)", at: path,
                     fix: "raise data.max_length, or look at the rows", code: .badData)
             }
-            return (rows, tokens)
+            return Part(rows: rows, tokens: tokens, values: rows.values)
         }
         train = try load(config.data.train, "train")
         valid = try config.data.valid.map { try load($0, "valid") }
@@ -49,12 +65,27 @@ struct RunData {
         switch dataKind {
         case "text": return .text
         case "pairs": return .preference
+        case "scored": return .scored
+        case "unpaired": return .unpaired
+        case "ranked": return .ranked
         case "rollouts": return .prompt
         default:
             throw KeelError(
                 "plugin", "objective \"\(component.name)\" takes data of kind \"\(dataKind)\"",
                 at: component.path,
-                fix: "this Keel trains on text, pairs and rollouts", code: .unavailable)
+                fix: "this Keel trains on text, pairs, ranked, scored, unpaired and rollouts",
+                code: .unavailable)
+        }
+    }
+
+    /// Gives the rows their rewards, where the objective needs any.
+    ///
+    /// - Throws: as `RowRewards.give`.
+    mutating func giveRewards(_ rewards: RowRewards) throws {
+        try rewards.give(to: &train, name: "train", notes: &notes)
+        if var part = valid {
+            try rewards.give(to: &part, name: "valid", notes: &notes)
+            valid = part
         }
     }
 

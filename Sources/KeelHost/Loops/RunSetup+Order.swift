@@ -23,7 +23,7 @@ extension RunSetup {
     ///
     /// - Parameter given: what the objective's `prepare` gives.
     static func check(
-        _ needs: [String], given: [String], _ isOnline: Bool, _ config: RunConfig
+        _ needs: [String], given: [String], _ phase: PlannedPhase, _ config: RunConfig
     ) throws {
         let ordering = ["length", "row"]
         let common = [
@@ -34,7 +34,7 @@ extension RunSetup {
             "old_logprobs", "old_seq_logprobs", "old_mean_logprobs", "behavior_logprobs", "rewards",
             "weight", "group", "finished",
         ]
-        let known = ordering + common + (isOnline ? online : ["margin"]) + given
+        let known = ordering + common + (phase.isOnline ? online : OfflineRows.known(dataKind: phase.dataKind)) + given
         for need in needs where !need.hasSuffix("?") {
             guard !known.contains(ColumnNames.split(need).base), !given.contains(need) else {
                 continue

@@ -58,13 +58,6 @@ final class RunSetup {
             data[phase.dataKind] = try RunData(
                 config, kind: phase.dataKind, component: component, tokenizer: tokenizer)
         }
-        var notes: [String] = []
-        for phase in planned {
-            for note in data[phase.dataKind]?.notes ?? [] where !notes.contains(note) {
-                notes.append(note)
-            }
-        }
-        self.notes = notes
         dataHashes = data[planned[0].dataKind]?.hashes ?? []
 
         let objective = try ObjectiveInstance(
@@ -74,7 +67,7 @@ final class RunSetup {
         var needs: [String] = []
         for phase in planned {
             let own = objective.needs(phase: phase.phase.name)
-            try RunChecks.columns(phase.phase, needs: own, isOnline: phase.isOnline, plan, config)
+            try RunChecks.columns(phase, needs: own, data[phase.dataKind], plan, config)
             try RunChecks.phase(phase.phase, isOnline: phase.isOnline, component, config)
             needs += own
         }
@@ -101,6 +94,15 @@ final class RunSetup {
         for phase in planned {
             try data[phase.dataKind]?.check(fits: networks.policy, room: phase.isOnline ? 1 : 0)
         }
+        let rewardsOfRows = RowRewards(config, plugins, catalog: catalog, device: device)
+        try RunSetup.giveRewards(planned, objective, rewardsOfRows, to: &data)
+        var notes: [String] = []
+        for phase in planned {
+            for note in data[phase.dataKind]?.notes ?? [] where !notes.contains(note) {
+                notes.append(note)
+            }
+        }
+        self.notes = notes
         let trainers = Trainers(networks, Set(planned.flatMap(\.parts)), config)
         optimizer = trainers
         // What no phase trains costs no gradients.
@@ -146,12 +148,12 @@ final class RunSetup {
                         ?? .rowMean : objective.reduction(phase: item.phase.name),
                 reductionConstant: isOwn && config.objective.reduction == .constant
                     ? config.objective.reductionConstant : nil,
-                prefixes: Sides.prefixes(dataKind: item.dataKind),
+                sides: Sides(dataKind: item.dataKind),
                 microBatchRows: config.train.perDeviceTrainBatchSize,
                 trainers: trainers.all.filter { item.parts.contains($0.part) },
                 communicator: communicator, facts: facts)
             let order = try RunSetup.order(config, plugins.order, catalog: catalog, seed: seed)
-            try RunSetup.check(order.needs, given: component.gives, item.isOnline, config)
+            try RunSetup.check(order.needs, given: component.gives, item, config)
             guard let rows = data[item.dataKind] else {
                 preconditionFailure("no rows of kind \(item.dataKind)")
             }
@@ -161,10 +163,9 @@ final class RunSetup {
                     rows, update, order, sampling, rewards, reference, config, trace)
             } else {
                 loop = OfflineLoop(
-                    rows: rows.train.tokens.rows, valid: rows.valid?.tokens.rows ?? [],
-                    rawRow: { rows.train.rows.row($0) },
-                    rawValidRow: { rows.valid?.rows.row($0) ?? .null }, update: update,
-                    reference: reference, sampler: order,
+                    rows: RunSetup.offlineRows(rows.train, needs: own),
+                    valid: rows.valid.map { RunSetup.offlineRows($0, needs: own) } ?? .none,
+                    update: update, reference: reference, sampler: order,
                     sampling: RunSetup.canSample(item, rows, networks.policy) ? sampling : nil,
                     config: config)
             }
@@ -174,6 +175,21 @@ final class RunSetup {
                 schedule: { item.schedule($0, $1, config) })
         }
         loop = PhasedLoop(phases, trainers: trainers)
+    }
+
+    /// Rewards for the data of the phases that cannot do without.
+    private static func giveRewards(
+        _ planned: [PlannedPhase], _ objective: ObjectiveInstance, _ rewards: RowRewards,
+        to data: inout [String: RunData]
+    ) throws {
+        for phase in planned where !phase.isOnline {
+            guard RowRewards.areNeeded(objective.needs(phase: phase.phase.name)) else { continue }
+            try data[phase.dataKind]?.giveRewards(rewards)
+        }
+    }
+
+    private static func offlineRows(_ part: RunData.Part, needs: [String]) -> OfflineRows {
+        needs.contains("group") || needs.contains("group?") ? part.offline.grouped() : part.offline
     }
 
     /// Whether `samples.jsonl` can be filled with completions of the rows' prompts.
@@ -187,7 +203,7 @@ final class RunSetup {
         _ sampling: Sampling, _ rewards: RewardSet, _ reference: ReferenceLogprobs?,
         _ config: RunConfig, _ trace: Trace?
     ) -> OnlineLoop {
-        let prompts = { (data: (rows: Dataset, tokens: TokenizedDataset)) in
+        let prompts = { (data: RunData.Part) in
             data.tokens.rows.map {
                 Prompt(row: $0.index, tokens: $0.prompt, json: data.rows.row($0.index))
             }

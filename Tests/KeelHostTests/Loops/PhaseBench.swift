@@ -113,7 +113,7 @@ enum PhaseBench {
         return PolicyUpdate(
             networks: networks, objective: objective, phase: phase,
             reduction: objective.reduction(phase: name), reductionConstant: nil,
-            prefixes: Sides.prefixes(
+            sides: Sides(
                 dataKind: data ?? phase.data ?? objective.component.data ?? ""),
             microBatchRows: microBatchRows, trainers: trainers.all, communicator: SingleRank(),
             facts: facts)
