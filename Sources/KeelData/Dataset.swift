@@ -178,7 +178,9 @@ package final class Dataset: Sendable {
             count == 0
                 ? "\"\(row.name("completions"))\" is empty"
                 : "\"\(row.name("completions"))\" has one completion: nothing is ranked",
-            fix: "give at least \(needed == 1 ? "one completion" : "two completions"), or leave the row out")
+            fix:
+                "give at least \(needed == 1 ? "one completion" : "two completions"), or leave the row out"
+        )
     }
 
     /// The kind of the first row, if rows of that kind can serve.

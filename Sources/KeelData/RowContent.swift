@@ -138,7 +138,7 @@ struct RowContent: Sendable, Equatable {
         if let number = try row.number("sft_index") {
             guard let index = Int(exactly: number), let place = order.firstIndex(of: index) else {
                 throw row.error(
-                    "\"\(row.name("sft_index"))\" is \(JSON.double(number).text()); the row has \(completions.count) completions",
+                    "\"\(row.name("sft_index"))\" is \((row.json[row.name("sft_index")] ?? .null).text()); the row has \(completions.count) completions",
                     fix: "count the completions from 0")
             }
             values.sftIndex = place

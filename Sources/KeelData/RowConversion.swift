@@ -30,8 +30,9 @@ struct RowConversion: Sendable {
             self.init(found)
         case (.promptCompletion, .prompt), (.preference, .prompt), (.unpaired, .prompt),
             (.scored, .prompt), (.ranked, .prompt):
-            self.init(.prompt, "only the prompts of the rows are used; answers stay visible to rewards")
-            { [RowContent($0.texts.prompt, [], values: $0.values)] }
+            self.init(
+                .prompt, "only the prompts of the rows are used; answers stay visible to rewards"
+            ) { [RowContent($0.texts.prompt, [], values: $0.values)] }
         case (.preference, .text), (.preference, .promptCompletion):
             self.init(
                 .promptCompletion,
@@ -51,7 +52,8 @@ struct RowConversion: Sendable {
             ) { $0.values.label == false ? [] : [$0] }
         case (.preference, .unpaired):
             self.init(
-                .unpaired, "each pair is used as two rows: the chosen answer with the label true, "
+                .unpaired,
+                "each pair is used as two rows: the chosen answer with the label true, "
                     + "the rejected one with false"
             ) { pair in
                 [true, false].enumerated().map { side, label in
@@ -105,7 +107,8 @@ struct RowConversion: Sendable {
             case .ranked:
                 "put the answers to one prompt into a row: \"prompt\", \"completions\": [...], \"scores\": [...]"
             case .scored: "give rows with \"prompt\" and \"completion\""
-            default: "give rows with \(wanted.fields.needed.map { "\"\($0)\"" }.joined(separator: ", "))"
+            default:
+                "give rows with \(wanted.fields.needed.map { "\"\($0)\"" }.joined(separator: ", "))"
             }
         return (
             "\(found.title) cannot be used as \(wanted.title): what is missing would have to be made up",

@@ -20,7 +20,8 @@ struct RewardCache {
         guard lines.count == names.count else { return nil }
         var all: [[Double]] = []
         for (line, name) in zip(lines, names) {
-            guard let object = try? JSON.parse(Array(line), name: file), let cells = object["scores"],
+            guard let object = try? JSON.parse(Array(line), name: file),
+                let cells = object["scores"],
                 object["name"]?.string == name,
                 object["check"]?.string == RewardCache.check(name, cells)
             else { return nil }

@@ -47,7 +47,8 @@ struct RowRewards {
                 "data",
                 "objective \"\(config.objective.plugin)\" needs a reward for every completion; the rows have none",
                 at: part.rows.path,
-                fix: "add \"reward\": number to every row, or name plugins in \"rewards\" to score the rows"
+                fix:
+                    "add \"reward\": number to every row, or name plugins in \"rewards\" to score the rows"
                     + (source == .data ? " and set data.reward_source to \"auto\"" : ""),
                 code: .badData)
         }
@@ -76,7 +77,8 @@ struct RowRewards {
             .map { index in
                 KeelError(
                     "data", "the row has no \"reward\", others have one", at: rows.place(index),
-                    fix: "give the row a reward or leave it out, or set data.reward_source to \"plugins\"",
+                    fix:
+                        "give the row a reward or leave it out, or set data.reward_source to \"plugins\"",
                     code: .badData)
             }
         throw KeelErrors(Array(errors))

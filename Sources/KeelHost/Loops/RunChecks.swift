@@ -9,12 +9,15 @@ enum RunChecks {
         _ config: RunConfig
     ) throws {
         let isOnline = phase.isOnline
-        var known = phase.dataKind == "ranked" ? [
-            "seq_logprobs", "mean_logprobs", "length", "ref_seq_logprobs", "ref_mean_logprobs",
-        ] : [
-            "logprobs", "seq_logprobs", "mean_logprobs", "entropy", "vocab_logprobs", "mask",
-            "tokens", "length", "ref_logprobs", "ref_seq_logprobs", "ref_mean_logprobs",
-        ]
+        var known =
+            phase.dataKind == "ranked"
+            ? [
+                "seq_logprobs", "mean_logprobs", "length", "ref_seq_logprobs", "ref_mean_logprobs",
+            ]
+            : [
+                "logprobs", "seq_logprobs", "mean_logprobs", "entropy", "vocab_logprobs", "mask",
+                "tokens", "length", "ref_logprobs", "ref_seq_logprobs", "ref_mean_logprobs",
+            ]
         if isOnline {
             known += [
                 "old_logprobs", "old_seq_logprobs", "old_mean_logprobs", "behavior_logprobs",

@@ -34,7 +34,9 @@ extension RunSetup {
             "old_logprobs", "old_seq_logprobs", "old_mean_logprobs", "behavior_logprobs", "rewards",
             "weight", "group", "finished",
         ]
-        let known = ordering + common + (phase.isOnline ? online : OfflineRows.known(dataKind: phase.dataKind)) + given
+        let known =
+            ordering + common
+            + (phase.isOnline ? online : OfflineRows.known(dataKind: phase.dataKind)) + given
         for need in needs where !need.hasSuffix("?") {
             guard !known.contains(ColumnNames.split(need).base), !given.contains(need) else {
                 continue

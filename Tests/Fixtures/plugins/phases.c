@@ -232,5 +232,57 @@ static const keel_component rotated = KEEL_DATA_SAMPLER(.name = "rotated",
                                                         .help = "in order, one further each epoch",
                                                         .order = in_order);
 
+/* ---- One objective for each kind of rows. */
+static keel_t listed_loss(void *self, keel_call *c) {
+    (void)self;
+    const double k = 1;
+    keel_t sum = keel_mul(c, keel_in(c, "rewards"), keel_in(c, "seq_logprobs"));
+    keel_t mean = keel_mul(c, keel_in(c, "rank"), keel_in(c, "mean_logprobs"));
+    keel_t cells = keel_mul(c, keel_sub(c, mean, sum), keel_in(c, "valid"));
+    keel_metric_t(c, "best", keel_in(c, "sft_index"));
+    return keel_op(c, KEEL_OP_SUM, &cells, 1, &k, 1);
+}
+static const keel_component listed = KEEL_OBJECTIVE(
+        .name = "listed", .help = "sums by rewards, means by ranks", .data = "ranked",
+        KEEL_NEEDS("seq_logprobs", "mean_logprobs", "rewards", "rank", "valid", "sft_index"),
+        .loss = listed_loss);
+static keel_t listed_scores_loss(void *self, keel_call *c) {
+    (void)self;
+    const double k = 1;
+    keel_t miss = keel_square(c, keel_sub(c, keel_in(c, "scores"), keel_in(c, "rewards")));
+    keel_t cells = keel_mul(c, miss, keel_in(c, "valid"));
+    return keel_op(c, KEEL_OP_SUM, &cells, 1, &k, 1);
+}
+static const keel_component listed_scores = KEEL_OBJECTIVE(.name = "listed_scores",
+                                                           .help = "scores close to the rewards",
+                                                           .data = "ranked",
+                                                           KEEL_NEEDS("scores", "rewards", "valid"),
+                                                           KEEL_HEADS("reward_head"),
+                                                           .loss = listed_scores_loss);
+static keel_t paid_loss(void *self, keel_call *c) {
+    (void)self;
+    keel_t rewards = keel_in(c, "rewards");
+    keel_metric_t(c, "paid/reward", rewards);
+    keel_metric_t(c, "paid/group", keel_in(c, "group"));
+    return keel_neg(c, keel_mul(c, rewards, keel_in(c, "seq_logprobs")));
+}
+static const keel_component paid = KEEL_OBJECTIVE(.name = "paid", .help = "likelihood times reward",
+                                                  .data = "scored",
+                                                  KEEL_NEEDS("seq_logprobs", "rewards", "group"),
+                                                  .loss = paid_loss);
+static keel_t marked_loss(void *self, keel_call *c) {
+    (void)self;
+    keel_t label = keel_in(c, "label");
+    keel_metric_t(c, "marked/label", label);
+    keel_t sign = keel_offset(c, keel_scale(c, label, -2), 1);
+    return keel_mul(c, sign, keel_exp(c, keel_in(c, "mean_logprobs")));
+}
+static const keel_component marked = KEEL_OBJECTIVE(.name = "marked",
+                                                    .help = "up with the good, down with the bad",
+                                                    .data = "unpaired",
+                                                    KEEL_NEEDS("mean_logprobs", "label"),
+                                                    .loss = marked_loss);
+
 KEEL_PLUGIN("org.example.phases", "1.0.0", &two_phases, &actor_critic, &bonus, &rank,
-            &rank_and_write, &token_values, &grouped, &nll, &explicit_nll, &brief, &plain, &rotated)
+            &rank_and_write, &token_values, &grouped, &nll, &explicit_nll, &brief, &plain, &rotated,
+            &listed, &listed_scores, &paid, &marked)

@@ -51,6 +51,53 @@ import Testing
             splits: splits)
     }
 
+    /// Ranked lists of different lengths: sums, means and scores of their candidates.
+    @Test(arguments: ["listed", "listed_scores"])
+    func candidatesOfRankedLists(name: String) throws {
+        let (update, splits) = try updates(name, splits: [1, 2])
+        let rows = try rankedRows()
+        let columns = rows.columns(of: Array(0..<rows.count), update.sides)
+        #expect(columns.columns["valid"]?.values == [1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0])
+        #expect(columns.columns["rank"]?.values == [0, 1, 2, 0, 0, 0, 0, 1, 1, 0, 1, 0])
+        try PhaseBench.expectGradients(update, rows: rows.rows, columns: columns, splits: splits)
+    }
+
+    /// A list of two is a pair: the same sums, whatever the shape of the columns.
+    @Test func listsOfTwoArePairs() throws {
+        let listed = try PhaseBench.objective("listed")
+        let networks = try PhaseBench.networks(listed)
+        let update = try PhaseBench.update(listed, networks)
+        let rows = PhaseBench.rows(4, sides: 2)
+        let pass = try networks.pass(rows, .logprobs, tape: Tape(recording: false))
+        var (pairs, lists) = (
+            ColumnBatch.tokens(of: rows, Sides(dataKind: "pairs")),
+            ColumnBatch.tokens(of: rows, update.sides)
+        )
+        pass.add(to: &pairs, Sides(dataKind: "pairs"))
+        pass.add(to: &lists, update.sides)
+        for name in ["seq_logprobs", "mean_logprobs"] {
+            let sides = try ["chosen.", "rejected."].map {
+                try #require(pairs.column($0 + name)).values
+            }
+            #expect(
+                try #require(lists.columns[name]).values
+                    == zip(sides[0], sides[1]).flatMap { [$0, $1] })
+        }
+    }
+
+    private func rankedRows() throws -> OfflineRows {
+        let counts = [3, 2, 3, 2]
+        let all = PhaseBench.rows(4, sides: 3)
+        let rows = zip(all, counts).map { row, count in
+            var row = row
+            row.completions = Array(row.completions.prefix(count))
+            return row
+        }
+        let rewards = [[1.5, 0.5, -1], [0.25, 0.25], [2, -0.5, -0.5], [1, 0]]
+        return OfflineRows(rows: rows, values: rewards.map { RowValues(rewards: $0) }) { _ in .null
+        }
+    }
+
     /// The score of a completion does not depend on the packing: it is that of the whole text.
     @Test func scoresAreThoseOfTheWholeText() throws {
         let (update, _) = try updates("rank", splits: [])

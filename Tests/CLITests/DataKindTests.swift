@@ -1,0 +1,110 @@
+import Foundation
+import KeelCore
+import KeelTestSupport
+import Testing
+
+/// Runs of objectives that take labels, rewards and ranked lists, on rows of their kind and of others.
+@Suite struct DataKindTests {
+    private let files: TrainingFolder
+
+    init() throws {
+        files = try TrainingFolder()
+        try CompiledPlugin.make("Fixtures/plugins/phases.c", files.path("phases.so"))
+    }
+
+    private func train(
+        _ objective: String, _ rows: [String], _ run: String, sections: String = "",
+        data: String = ""
+    ) throws -> Outcome {
+        try files.folder.write("rows.jsonl", rows.joined(separator: "\n"))
+        try files.folder.write(
+            "\(run).json",
+            """
+            { "model": { "path": "base" }, "data": { "train": "rows.jsonl"\(data) },
+              "objective": { "plugin": "./phases.so#\(objective)" }, "order": { "plugin": "sequential" }, \(sections)
+              "train": { "per_device_train_batch_size": 4, "max_steps": 2, "logging_steps": 1, "save_steps": 0,
+                "learning_rate": 1e-3 },
+              "output_dir": "\(run)" }
+            """)
+        return try files.train("\(run).json", into: run)
+    }
+
+    private static let pairs = (0..<4).map {
+        #"{"prompt": "Q\#($0):", "chosen": " yes, \#($0)", "rejected": " no", "score_chosen": \#($0), "score_rejected": -1}"#
+    }
+
+    @Test func pairsServeEveryKind() throws {
+        let cases = [
+            ("marked", "each pair is used as two rows: the chosen answer with the label true"),
+            ("paid", "each pair is used as two rows, one for each answer (4 rows give 8)"),
+            ("listed", "pairs are used as ranked lists of two"),
+        ]
+        for (objective, note) in cases {
+            let outcome = try train(objective, DataKindTests.pairs, "run-\(objective)")
+            #expect(outcome.code == 0, "\(outcome.errors)")
+            #expect(outcome.errors.contains(note), "\(outcome.errors)")
+        }
+        let paid = try files.lines("run-paid/metrics.jsonl")
+        #expect(paid[0]["paid/reward"]?.double == -0.25)  // of 0, -1, 1, -1
+        #expect(paid[1]["paid/reward"]?.double == 0.75)  // of 2, -1, 3, -1
+        let marked = try files.lines("run-marked/metrics.jsonl")
+        #expect(marked[0]["marked/label"]?.double == 0.5)
+    }
+
+    /// Rows without rewards get them from the configured plugins, once: the second run finds them in the cache.
+    @Test func rewardsOfRowsComeFromPlugins() throws {
+        let rows = (0..<4).map {
+            #"{"prompt": "Q\#($0):", "completion": " \#(String(repeating: "a", count: 10 * ($0 + 1)))"}"#
+        }
+        let rewards =
+            #""rewards": [ { "plugin": "length", "weight": 2, "params": { "target": 41 } } ],"#
+        let first = try train("paid", rows, "one", sections: rewards)
+        #expect(first.code == 0, "\(first.errors)")
+        #expect(first.errors.contains("data.train: 4 completions were scored by length"))
+        let second = try train("paid", rows, "two", sections: rewards)
+        #expect(second.code == 0, "\(second.errors)")
+        let metrics = try ["one", "two"].map { try files.lines("\($0)/metrics.jsonl")[0] }
+        let reward = try #require(metrics[0]["paid/reward"]?.double)
+        // length: 1 - |bytes - target| / target of 11, 21, 31 and 41 bytes, times 2.
+        #expect(abs(reward - 2 * (1 - (30 + 20 + 10) / 41.0 / 4)) < 1e-6)
+        #expect(metrics[1]["paid/reward"]?.double == reward)
+    }
+
+    /// Rewards by name are weighted as the config says.
+    @Test func namedRewardsAreCombined() throws {
+        let rows = (0..<4).map {
+            #"{"prompt": "Q\#($0):", "completion": " a", "rewards": {"kind": \#($0), "brief": 1}}"#
+        }
+        let plain = try train("paid", rows, "plain")
+        #expect(plain.errors.contains("rewards are the data's brief + kind"), "\(plain.errors)")
+        #expect(try files.lines("plain/metrics.jsonl")[0]["paid/reward"]?.double == 2.5)
+        let sections = #""rewards": [ { "plugin": "length", "name": "kind", "weight": 10 } ],"#
+        let weighted = try train("paid", rows, "weighted", sections: sections)
+        #expect(weighted.code == 0, "\(weighted.errors)")
+        #expect(try files.lines("weighted/metrics.jsonl")[0]["paid/reward"]?.double == 15)
+    }
+
+    @Test func whatIsMissingIsSaidBeforeTraining() throws {
+        let bare = #"{"prompt": "Q:", "completion": " a"}"#
+        let paid = #"{"prompt": "Q:", "completion": " a", "reward": 1}"#
+        let none = try train("paid", [bare, bare], "none")
+        #expect(none.code == 65)
+        #expect(
+            none.errors.contains(
+                """
+                error[data]: objective "$DIR/phases.so#paid" needs a reward for every completion; the rows have none
+                  at:  $DIR/rows.jsonl
+                  fix: add "reward": number to every row, or name plugins in "rewards" to score the rows
+                """), "\(none.errors)")
+        let some = try train("paid", [paid, bare, paid, bare], "some")
+        #expect(some.code == 65)
+        #expect(some.errors.contains("rows.jsonl:2") && some.errors.contains("rows.jsonl:4"))
+        #expect(some.errors.contains("the row has no \"reward\", others have one"))
+        let pairs = try train("marked", [bare], "pairs")
+        #expect(pairs.code == 65 && pairs.errors.contains("the row has no \"label\""))
+        let ties = try train(
+            "rank", [#"{"prompt": "p", "completions": ["a", "b"], "scores": [1, 1]}"#], "ties")
+        #expect(ties.code == 65)
+        #expect(ties.errors.contains("none of the 1 rows can be used"), "\(ties.errors)")
+    }
+}
