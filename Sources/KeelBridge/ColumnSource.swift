@@ -19,6 +19,9 @@ package struct ColumnSource {
         return (known, try give(known))
     }
 
+    /// One of `names`.
+    package func column(named name: String) throws -> Column { try give(name) }
+
     func has(_ name: String) -> Bool {
         names.contains(name)
             || ColumnNames.derivation(of: name).map { names.contains($0.source) } ?? false

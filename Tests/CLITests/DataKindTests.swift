@@ -84,6 +84,25 @@ import Testing
         #expect(try files.lines("weighted/metrics.jsonl")[0]["paid/reward"]?.double == 15)
     }
 
+    /// Completions behind other prompts: at the start policy and reference agree on them, later they do not.
+    @Test func completionsOfOtherPrompts() throws {
+        let outcome = try train("against_others", DataKindTests.pairs, "others")
+        #expect(outcome.code == 0, "\(outcome.errors)")
+        let metrics = try files.lines("others/metrics.jsonl")
+        #expect(abs(try #require(metrics[0]["gap"]?.double)) < 1e-6)
+        #expect(abs(try #require(metrics[1]["gap"]?.double)) > 1e-6)
+        #expect(try #require(metrics[0]["other"]?.double) < -1)
+        let same = DataKindTests.pairs.map {
+            $0.replacingOccurrences(of: "Q[0-9]", with: "Q", options: .regularExpression)
+        }
+        let refused = try train("against_others", same, "same")
+        #expect(refused.code == 65)
+        #expect(
+            refused.errors.contains(
+                "the objective compares with completions of other prompts, and all 8 rows have the same"
+            ), "\(refused.errors)")
+    }
+
     @Test func whatIsMissingIsSaidBeforeTraining() throws {
         let bare = #"{"prompt": "Q:", "completion": " a"}"#
         let paid = #"{"prompt": "Q:", "completion": " a", "reward": 1}"#

@@ -89,7 +89,7 @@ final class OfflineLoop: TrainingLoop {
             swap(&reported, &datasetMetrics)
         } else {
             reported = try update.objective.prepare(
-                &columns, source: update.source(of: chosen), context: context)
+                &columns, source: source(rows, places), context: context)
         }
         var outcome = try update.run(
             rows: chosen, columns: columns, rates: update.rates(at: step), context: context
@@ -97,6 +97,17 @@ final class OfflineLoop: TrainingLoop {
         outcome.metrics.merge(reported)
         outcome.metrics.merge(order.takeMetrics())
         return StepResult(outcome)
+    }
+
+    /// What `prepare` may ask for over the rows at some places.
+    private func source(_ rows: OfflineRows, _ places: [Int]) -> ColumnSource {
+        let source = update.source(of: rows[places])
+        let needs = update.objective.needs(phase: update.phase.name)
+        guard Mismatched.areNeeded(needs) else { return source }
+        let context = update.networks.policy.contextLength
+        let length = min(config.data.maxLength ?? context, context)
+        return Mismatched(rows, maxLength: length).source(
+            of: places, beside: source, needs: needs, update: update, reference: reference)
     }
 
     /// The constants of the rows at some places, before `prepare`.
@@ -128,7 +139,7 @@ final class OfflineLoop: TrainingLoop {
                 if start == 0 { reported = whole.reported }
             } else {
                 reported = try update.objective.prepare(
-                    &columns, source: update.source(of: rows), context: context)
+                    &columns, source: source(valid, places), context: context)
             }
             var outcome = try update.run(
                 rows: rows, columns: columns, rates: nil, context: context)

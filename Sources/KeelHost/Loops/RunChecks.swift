@@ -34,6 +34,17 @@ enum RunChecks {
         }
         if plan.valueHead != nil { known.append("seq_values") }
         if plan.hasRewardHead { known.append("scores") }
+        if Mismatched.areNeeded(needs), let data {
+            guard !isOnline, phase.dataKind == "unpaired" || phase.dataKind == "scored" else {
+                throw KeelError(
+                    "plugin",
+                    "objective \"\(config.objective.plugin)\" needs completions of other prompts with data of kind \"\(phase.dataKind)\"",
+                    at: config.places.place(of: "objective.plugin"),
+                    fix: "the columns mismatched.* belong to data of kind unpaired or scored",
+                    code: .unavailable)
+            }
+            try Mismatched.check(data.train.tokens.rows, at: data.train.rows.path)
+        }
         for need in needs where !need.hasSuffix("?") {
             guard !known.contains(ColumnNames.split(need).base) else { continue }
             throw KeelError(

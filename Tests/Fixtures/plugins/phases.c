@@ -282,7 +282,39 @@ static const keel_component marked = KEEL_OBJECTIVE(.name = "marked",
                                                     .data = "unpaired",
                                                     KEEL_NEEDS("mean_logprobs", "label"),
                                                     .loss = marked_loss);
+/* ---- What completions are worth behind other prompts. */
+static keel_status baseline_of_step(void *self, keel_call *c) {
+    (void)self;
+    keel_array policy, ref, out;
+    if (keel_column(c, "mismatched.seq_logprobs", &policy) ||
+        keel_column(c, "mismatched.ref_seq_logprobs", &ref))
+        return KEEL_E_MISSING;
+    size_t n = keel_rows(c);
+    double sum = 0, gap = 0, baseline[512];
+    for (size_t i = 0; i < n && i < 512; i++) {
+        sum += ((double *)policy.data)[i] / (double)n;
+        gap += (((double *)policy.data)[i] - ((double *)ref.data)[i]) / (double)n;
+    }
+    for (size_t i = 0; i < n && i < 512; i++)
+        baseline[i] = gap;
+    int64_t shape[1] = {(int64_t)n};
+    fill(&out, baseline, shape, 1);
+    keel_metric(c, "other", sum);
+    keel_metric(c, "gap", gap);
+    return keel_put(c, "baseline", &out);
+}
+static keel_t against_others_loss(void *self, keel_call *c) {
+    (void)self;
+    keel_t ratio = keel_sub(c, keel_in(c, "seq_logprobs"), keel_in(c, "ref_seq_logprobs"));
+    return keel_square(c, keel_offset(c, keel_sub(c, ratio, keel_in(c, "baseline")), -1));
+}
+static const keel_component against_others = KEEL_OBJECTIVE(
+        .name = "against_others", .help = "log-ratios against those behind other prompts",
+        .data = "unpaired",
+        KEEL_NEEDS("seq_logprobs", "ref_seq_logprobs", "label", "mismatched.seq_logprobs",
+                   "mismatched.ref_seq_logprobs"),
+        KEEL_GIVES("baseline"), .prepare = baseline_of_step, .loss = against_others_loss);
 
 KEEL_PLUGIN("org.example.phases", "1.0.0", &two_phases, &actor_critic, &bonus, &rank,
             &rank_and_write, &token_values, &grouped, &nll, &explicit_nll, &brief, &plain, &rotated,
-            &listed, &listed_scores, &paid, &marked)
+            &listed, &listed_scores, &paid, &marked, &against_others)
