@@ -53,9 +53,10 @@ package enum EvalCommand {
             }
             let sampling = Sampling(
                 config.sampler, model: model, tokenizer: tokenizer,
-                sampler: try TokenSamplerInstance(
-                    sampler.component, catalog: catalog, parameters: sampler.parameters,
-                    seed: options.seed),
+                sampler: PluginSampling(
+                    try TokenSamplerInstance(
+                        sampler.component, catalog: catalog, parameters: sampler.parameters,
+                        seed: options.seed)),
                 maxNewTokens: options.maxNewTokens ?? config.data.maxCompletionLength ?? 128,
                 seed: options.seed)
             let samples = try sampling.generate(

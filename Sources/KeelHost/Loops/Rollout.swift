@@ -34,6 +34,23 @@ struct Rollout {
     }
 }
 
+/// Completions with their scores, groups of one prompt side by side.
+struct Drawn {
+    var samples: [Sample]
+    var scored: RewardSet.Scored
+    /// Seconds of generation.
+    var generating: Double
+    /// Seconds that scores were waited for after the last token.
+    var waiting: Double
+}
+
+extension Sample {
+    /// Its ids as an update takes them.
+    var row: TokenizedRow {
+        TokenizedRow(index: prompt.row, prompt: prompt.tokens, completions: [tokens])
+    }
+}
+
 /// Generate, score, remember: from prompts to a rollout.
 struct RolloutMaker {
     let sampling: Sampling
@@ -52,6 +69,22 @@ struct RolloutMaker {
         _ prompts: [Prompt], stream: UInt64, place: String,
         purpose: RewardComposition.Purpose, context: CallContext
     ) throws -> (rollout: Rollout, samples: [JSONObject]) {
+        // While the last rewards are at work, the reference is.
+        var ref: [[Double]]?
+        let drawn = try draw(
+            prompts, stream: stream, place: place, purpose: purpose, context: context,
+            meanwhile: { ref = try refLogprobs($0) })
+        return (rollout(drawn, ref), lines(drawn))
+    }
+
+    /// Completions and their scores.
+    ///
+    /// - Parameter meanwhile: done once the completions are there, before the last scores are waited for.
+    func draw(
+        _ prompts: [Prompt], stream: UInt64, place: String,
+        purpose: RewardComposition.Purpose, context: CallContext,
+        meanwhile: ([Sample]) throws -> Void = { _ in }
+    ) throws -> Drawn {
         let begin = Clock.now()
         let scoring = Scoring(
             rewards, count: prompts.count * samplesPerPrompt, groupSize: samplesPerPrompt,
@@ -61,31 +94,47 @@ struct RolloutMaker {
             finished: { scoring.add($0, $1) }, between: { try scoring.flush() })
         let generated = Clock.now()
         trace?.span("generate", lane: "run", from: begin, to: generated)
-        let group = samples.indices.map { Int32($0 / samplesPerPrompt) }
-        // While the last rewards are at work, the reference is.
         try scoring.flush()
-        let rows = samples.map {
-            TokenizedRow(index: $0.prompt.row, prompt: $0.prompt.tokens, completions: [$0.tokens])
-        }
-        let ref = try reference.map { reference in
-            try measured("reference") {
-                try reference.logprobsOnce(rows).map { $0.map(Double.init) }
-            }
-        }
+        try meanwhile(samples)
         let scored = try measured("wait for scores") { try scoring.finish() }
         rewards.tellSlowRows(scored)
-        var metrics = scored.metrics(group: group)
-        metrics["perf/generate_s"] = generated - begin
-        metrics["perf/score_wait_s"] = scoring.waited
+        return Drawn(
+            samples: samples, scored: scored, generating: generated - begin,
+            waiting: scoring.waited)
+    }
+
+    /// Under the reference, where the objective wants it.
+    func refLogprobs(_ samples: [Sample]) throws -> [[Double]]? {
+        try reference.map { reference in
+            try measured("reference") {
+                try reference.logprobsOnce(samples.map(\.row)).map { $0.map(Double.init) }
+            }
+        }
+    }
+
+    /// Groups of `samplesPerPrompt` as an update takes them.
+    func rollout(_ drawn: Drawn, _ ref: [[Double]]?) -> Rollout {
+        let samples = drawn.samples
+        let group = samples.indices.map { Int32($0 / samplesPerPrompt) }
+        var metrics = drawn.scored.metrics(group: group)
+        metrics["perf/generate_s"] = drawn.generating
+        metrics["perf/score_wait_s"] = drawn.waiting
         for (name, value) in lengthMetrics(samples) { metrics[name] = value }
-        let rollout = Rollout(
-            rows: rows, group: group, oldLogprobs: samples.map { $0.logprobs.map(Double.init) },
+        return Rollout(
+            rows: samples.map(\.row), group: group,
+            oldLogprobs: samples.map { $0.logprobs.map(Double.init) },
             behaviorLogprobs: samples.map { $0.behaviorLogprobs.map(Double.init) },
-            refLogprobs: ref,
-            rewards: scored.rewards, isFinished: samples.map(\.isFinished), metrics: metrics)
-        let lines = samples.indices.map { i in
+            refLogprobs: ref, rewards: drawn.scored.rewards,
+            isFinished: samples.map(\.isFinished), metrics: metrics)
+    }
+
+    /// The samples with their scores.
+    func lines(_ drawn: Drawn) -> [JSONObject] {
+        let scored = drawn.scored
+        return drawn.samples.enumerated().map { i, sample in
             var line: JSONObject = [
-                "prompt": .string(samples[i].promptText), "completion": .string(samples[i].text),
+                "prompt": .string(sample.promptText), "completion": .string(sample.text),
+                "finish_reason": .string(sample.finishReason.rawValue),
             ]
             for (name, values) in zip(rewards.names, scored.scores) {
                 line.append(name, .double(values[i]))
@@ -99,7 +148,6 @@ struct RolloutMaker {
             line.append("reward", .double(scored.rewards[i]))
             return line
         }
-        return (rollout, lines)
     }
 
     /// TRL's `completions/*`.

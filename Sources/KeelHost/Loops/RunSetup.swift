@@ -112,9 +112,10 @@ final class RunSetup {
 
         let sampling = Sampling(
             config.sampler, model: networks.policy, tokenizer: tokenizer,
-            sampler: try TokenSamplerInstance(
-                plugins.sampler.component, catalog: catalog, parameters: plugins.sampler.parameters,
-                seed: seed),
+            sampler: PluginSampling(
+                try TokenSamplerInstance(
+                    plugins.sampler.component, catalog: catalog,
+                    parameters: plugins.sampler.parameters, seed: seed)),
             maxNewTokens: config.data.maxCompletionLength ?? 512, seed: seed)
         if let online = planned.first(where: \.isOnline), let rows = data[online.dataKind] {
             try NativeRehearsal.run(config, plugins.rewards, on: rows.train.rows)

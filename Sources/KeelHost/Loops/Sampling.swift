@@ -35,7 +35,7 @@ struct Sample {
 struct Sampling {
     let model: Model
     let tokenizer: Tokenizer
-    let sampler: TokenSamplerInstance
+    let sampler: any TokenSampling
     let temperature: Double
     let maxNewTokens: Int
     let seed: UInt64
@@ -49,7 +49,7 @@ struct Sampling {
 
     /// What the config's section `sampler` says.
     init(
-        _ config: SamplerConfig, model: Model, tokenizer: Tokenizer, sampler: TokenSamplerInstance,
+        _ config: SamplerConfig, model: Model, tokenizer: Tokenizer, sampler: any TokenSampling,
         maxNewTokens: Int, seed: UInt64
     ) {
         self.model = model
@@ -93,7 +93,7 @@ struct Sampling {
         settings.step = stream
         let stops = StopStrings(stop, tokenizer)
         let generator = Generator(
-            model, settings, sampler: PluginSampling(sampler), ending: stops.isEmpty ? nil : stops)
+            model, settings, sampler: sampler, ending: stops.isEmpty ? nil : stops)
         let texts = try prompts.map { prompt in
             try prompt.json["prompt"]?.string ?? tokenizer.decode(prompt.tokens, skipSpecial: true)
         }
