@@ -7,6 +7,8 @@ import PackageDescription
 /// Swift plugins: folder under Plugins/ -> product `libkeel-<name>.so`, found by its component's name.
 let swiftPlugins = [
     "SFT": "sft", "DPO": "dpo", "RLOO": "rloo", "Lexicon": "lexicon",
+    "ALOL": "alol", "GOLD": "gold", "KTO": "kto", "ORPO": "orpo", "PRO": "pro",
+    "RewardModel": "reward_model", "SimPO": "simpo",
     "Greedy": "greedy", "Nucleus": "nucleus", "Shuffle": "shuffle", "Sequential": "sequential",
     "Repetition": "repetition", "TfidfNovelty": "tfidf_novelty", "PPO": "ppo",
     "PPOMax": "ppo_max", "Reinforce": "reinforce", "GRPO": "grpo", "OnlineDPO": "online_dpo",

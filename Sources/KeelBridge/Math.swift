@@ -4,17 +4,17 @@ import KeelTensor
 /// The numeric functions of host and SDK by name, as `keel math` answers them.
 package enum Math {
     /// One question: named arrays and parameters.
-    struct Request {
+    package struct Request {
         let object: JSONObject
         /// f32 rounds inputs and answers; tensors compute in it.
-        let dtype: DType
-        let device: Device
+        package let dtype: DType
+        package let device: Device
 
-        func fail(_ what: String) -> KeelError { KeelError("math", what, code: .badData) }
+        package func fail(_ what: String) -> KeelError { KeelError("math", what, code: .badData) }
 
-        func has(_ name: String) -> Bool { object[name].map { !$0.isNull } ?? false }
+        package func has(_ name: String) -> Bool { object[name].map { !$0.isNull } ?? false }
 
-        func array(_ name: String, rank: Int? = nil) throws -> Column {
+        package func array(_ name: String, rank: Int? = nil) throws -> Column {
             guard let json = object[name], !json.isNull else {
                 throw fail("\"\(name)\" is missing")
             }
@@ -30,7 +30,7 @@ package enum Math {
             return Column(shape: shape, dtype == .f32 ? values.map { Double(Float($0)) } : values)
         }
 
-        func array(_ name: String, like shape: [Int]) throws -> [Double] {
+        package func array(_ name: String, like shape: [Int]) throws -> [Double] {
             let column = try array(name)
             guard column.shape == shape || column.count == 0 && shape.contains(0) else {
                 throw fail("\"\(name)\" has shape \(column.shape), needs \(shape)")
@@ -38,7 +38,7 @@ package enum Math {
             return column.values
         }
 
-        func ids(_ name: String, count: Int? = nil) throws -> [Int32] {
+        package func ids(_ name: String, count: Int? = nil) throws -> [Int32] {
             let column = try array(name)
             guard count == nil || column.count == count else {
                 throw fail("\"\(name)\" has \(column.count) cells, needs \(count ?? 0)")
@@ -51,7 +51,7 @@ package enum Math {
             }
         }
 
-        func number(_ name: String, _ fallback: Double? = nil) throws -> Double {
+        package func number(_ name: String, _ fallback: Double? = nil) throws -> Double {
             guard let json = object[name], !json.isNull else {
                 guard let fallback else { throw fail("\"\(name)\" is missing") }
                 return fallback
@@ -63,11 +63,11 @@ package enum Math {
             return value
         }
 
-        func flag(_ name: String, _ fallback: Bool) throws -> Bool {
+        package func flag(_ name: String, _ fallback: Bool) throws -> Bool {
             try number(name, fallback ? 1 : 0) != 0
         }
 
-        func choice<T>(
+        package func choice<T>(
             _ name: String, _ known: KeyValuePairs<String, T>, default fallback: String? = nil
         ) throws -> T {
             guard let text = object[name]?.string ?? fallback else {
@@ -82,33 +82,32 @@ package enum Math {
         }
 
         /// An array of the answer.
-        func answer(_ shape: [Int], _ values: [Double]) -> JSON {
+        package func answer(_ shape: [Int], _ values: [Double]) -> JSON {
             Arrays.json(shape: shape, dtype == .f32 ? values.map { Double(Float($0)) } : values)
         }
 
-        func answer(_ values: [Double]) -> JSON { answer([values.count], values) }
+        package func answer(_ values: [Double]) -> JSON { answer([values.count], values) }
     }
 
-    typealias Function = @Sendable (Request) throws -> JSONObject
+    package typealias Function = @Sendable (Request) throws -> JSONObject
 
-    /// Every function by its name.
-    static let table: [String: Function] = logprobFunctions.merging(advantageFunctions) {
+    /// Every function of this module by its name.
+    private static let own: [String: Function] = logprobFunctions.merging(advantageFunctions) {
         first, _ in first
     }
     .merging(samplerFunctions) { first, _ in first }
     .merging(rewardFunctions) { first, _ in first }
     .merging(rolloutFunctions) { first, _ in first }
 
-    /// The names, sorted.
-    package static var names: [String] { table.keys.sorted() }
-
     /// Answers one question.
     ///
+    /// - Parameter more: functions beyond those of this module.
     /// - Throws: `KeelError` (usage) for an unknown name, (badData) for arrays that do not fit.
     package static func answer(
-        _ name: String, _ request: JSON, precision: ObjectiveInstance.Precision, device: Device
+        _ name: String, _ request: JSON, more: [String: Function] = [:],
+        precision: ObjectiveInstance.Precision, device: Device
     ) throws -> JSON {
-        let function = try function(name)
+        let function = try function(name, more: more)
         guard let object = request.object else {
             throw KeelError("math", "a question is an object, not \(request.kind)", code: .badData)
         }
@@ -117,11 +116,15 @@ package enum Math {
                 Request(object: object, dtype: precision == .f32 ? .f32 : .f64, device: device)))
     }
 
-    /// - Throws: `KeelError` (usage) with the nearest name.
-    package static func check(_ name: String) throws { _ = try function(name) }
+    /// The names, sorted.
+    package static func names(more: [String: Function]) -> [String] {
+        (Array(own.keys) + Array(more.keys)).sorted()
+    }
 
-    private static func function(_ name: String) throws -> Function {
-        guard let function = table[name] else {
+    /// - Throws: `KeelError` (usage) with the nearest name.
+    package static func function(_ name: String, more: [String: Function]) throws -> Function {
+        guard let function = own[name] ?? more[name] else {
+            let names = names(more: more)
             let near = nearest(name, among: names).map { "did you mean \"\($0)\"? " } ?? ""
             throw KeelError(
                 "usage", "unknown function \"\(name)\"", at: "keel math",

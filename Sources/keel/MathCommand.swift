@@ -9,7 +9,7 @@ struct MathCommand: KeelCommand {
         abstract: "Answers with the numeric functions that Keel and its plugins use.",
         discussion: """
             One JSON object per line of standard input, one per answer.
-            Functions: \(Math.names.joined(separator: ", ")).
+            Functions: \(MathAnswers.names.joined(separator: ", ")).
             """)
 
     @Argument(help: ArgumentHelp("The function.", valueName: "NAME"))

@@ -10,6 +10,12 @@ struct Workbench {
     static let products = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
         .path
 
+    /// Components that share a library, and its name.
+    static let libraries = [
+        "alol_seq": "alol", "alol_ref_free": "alol", "alol_kl": "alol", "rlol": "alol",
+        "wbc": "alol", "rgold": "alol",
+    ]
+
     /// One catalog for all tests: a plugin file is loaded once.
     static let catalog = PluginCatalog(
         searchPaths: [products],
@@ -21,7 +27,7 @@ struct Workbench {
     static func eval(_ plugin: String, _ request: JSON, f32: Bool = false) throws -> JSON {
         var options = PluginEval.Options()
         options.precision = f32 ? .f32 : .f64
-        let path = "\(products)/libkeel-\(plugin).so#\(plugin)"
+        let path = "\(products)/libkeel-\(libraries[plugin] ?? plugin).so#\(plugin)"
         return try PluginEval(plugin: path, options: options, catalog: catalog).answer(request)
     }
 

@@ -162,8 +162,10 @@ struct SyntheticBatch {
         case "rank", "sft_index":
             return Column(ints: all.map { _ in Int32(dice.below(candidates)) })
         default:
+            // Rewards of data may be weights, which are never negative.
+            let low = base == "rewards" && data != "rollouts" ? 0.0 : -1
             return Column(
-                point.isTied ? all.map { _ in 0.5 } : dice.doubles(rows, -1...1))
+                point.isTied ? all.map { _ in 0.5 } : dice.doubles(rows, low...1))
         }
     }
 
