@@ -8,6 +8,8 @@ struct Generate: KeelCommand {
             EXAMPLES
               keel generate --model runs/dpo --prompt "Once upon a time" --max-new-tokens 50
               keel generate --model DIR --prompts prompts.jsonl --n 4 --json > completions.jsonl
+              keel generate --model DIR --chat --system "You are brief."
+              keel generate --model DIR --prompts prompts.jsonl --n 16 --rewards rewards.json --keep best --json
               keel generate --model DIR --prompt "Hi" --sampler nucleus --sampler-params '{"top_p": 0.9}'
             """)
 
@@ -25,6 +27,15 @@ struct Generate: KeelCommand {
     @Option(help: ArgumentHelp("One prompt as a list of token ids.", valueName: "JSON"))
     var promptIds: String?
 
+    @Flag(
+        help:
+            "Put texts into the model's chat template; without a prompt, talk, or answer standard input."
+    )
+    var chat = false
+
+    @Option(help: ArgumentHelp("The system message of --chat.", valueName: "TEXT"))
+    var system: String?
+
     @Option(help: ArgumentHelp("The token sampler; plain sampling if left out.", valueName: "NAME"))
     var sampler: String?
 
@@ -37,7 +48,22 @@ struct Generate: KeelCommand {
     @Option(help: ArgumentHelp("Most tokens of a completion.", valueName: "N"))
     var maxNewTokens = 128
 
-    @Flag(help: "Go on after the end-of-text token.")
+    @Option(help: ArgumentHelp("Tokens before which a completion does not end.", valueName: "N"))
+    var minNewTokens = 0
+
+    @Option(
+        parsing: .singleValue,
+        help: ArgumentHelp(
+            "Ends a completion in front of this text; may be repeated.", valueName: "TEXT"))
+    var stop: [String] = []
+
+    @Option(
+        parsing: .singleValue,
+        help: ArgumentHelp(
+            "One more token that ends a text; may be repeated.", valueName: "ID|TOKEN"))
+    var eos: [String] = []
+
+    @Flag(help: "Go on after the model's own end-of-text tokens.")
     var ignoreEos = false
 
     @Option(help: ArgumentHelp("Fixes every random draw.", valueName: "N"))
@@ -46,6 +72,24 @@ struct Generate: KeelCommand {
     @Option(
         name: .customLong("n"), help: ArgumentHelp("Completions of each prompt.", valueName: "K"))
     var count = 1
+
+    @Option(help: ArgumentHelp("Completions generated at once.", valueName: "N"))
+    var batchSize = 32
+
+    @Option(
+        help: ArgumentHelp(
+            "Tokens kept in the cache; as many as are needed if left out.", valueName: "N"))
+    var cacheTokens: Int?
+
+    @Option(
+        help: ArgumentHelp("Scores completions with the rewards of a config.", valueName: "CONFIG"),
+        completion: .file(extensions: ["json"]))
+    var rewards: String?
+
+    @Option(
+        help: ArgumentHelp("Which completions of a prompt --rewards prints.", valueName: "best|all")
+    )
+    var keep: GenerateCommand.Keep?
 
     @Flag(help: "Print a JSON object per completion.")
     var json = false
@@ -59,6 +103,11 @@ struct Generate: KeelCommand {
             throw ValidationError(
                 "--temperature must be above 0; for the likeliest token use --sampler greedy.")
         }
+        if minNewTokens < 0 { throw ValidationError("--min-new-tokens must be 0 or more.") }
+        if batchSize < 1 { throw ValidationError("--batch-size must be 1 or more.") }
+        if let cacheTokens, cacheTokens < 1 {
+            throw ValidationError("--cache-tokens must be 1 or more.")
+        }
     }
 
     func run() throws {
@@ -70,7 +119,16 @@ struct Generate: KeelCommand {
         options.samplerParams = samplerParams
         options.temperature = temperature
         options.maxNewTokens = maxNewTokens
+        options.minNewTokens = minNewTokens
         options.ignoreEOS = ignoreEos
+        options.eos = eos
+        options.stop = stop
+        options.isChat = chat
+        options.system = system
+        options.batchSize = batchSize
+        options.cacheTokens = cacheTokens
+        options.rewardsPath = rewards
+        options.keep = keep
         options.adapter = adapter.adapter
         options.dtype = compute.dtype.tensorType
         options.threads = compute.threads
@@ -78,6 +136,8 @@ struct Generate: KeelCommand {
         options.count = count
         options.json = json
         options.pluginPaths = plugins.paths
-        try GenerateCommand.run(options).finish()
+        try GenerateCommand.run(options, progress: global.progress).finish()
     }
 }
+
+extension GenerateCommand.Keep: ExpressibleByArgument {}

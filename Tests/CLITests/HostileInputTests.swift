@@ -141,7 +141,7 @@ import Testing
         ),
         (
             "{\"prompt\": 3}\n", "data", "no prompt in this row", ":1",
-            "a row is a string, {\"prompt\": TEXT} or {\"prompt_ids\": [...]}"
+            "a row is a string, {\"prompt\": TEXT or messages}, {\"messages\": [...]} or {\"prompt_ids\": [...]}"
         ),
         ("\"a\"\n\nnope\n", "json", "not valid JSON: null expected", ":3:2", oneValue),
     ])

@@ -51,6 +51,14 @@ package final class LineStream {
         if pending.count >= 1 << 16 { try flush() }
     }
 
+    /// Writes part of a line, at once.
+    ///
+    /// - Throws: `KeelError` (io).
+    package func show(_ text: String) throws {
+        pending += Array(text.utf8)
+        try flush()
+    }
+
     /// Hands what was written to the system.
     ///
     /// - Throws: `KeelError` (io).

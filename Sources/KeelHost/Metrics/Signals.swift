@@ -32,6 +32,12 @@ package enum Signals {
         return number == 0 ? nil : number
     }
 
+    /// The signal that asked to stop since the last call, for those that go on after it.
+    package static func takeStopRequest() -> Int32? {
+        let number = stopFlag.exchange(0, ordering: .relaxed)
+        return number == 0 ? nil : number
+    }
+
     /// Whether a save was asked for since the last call.
     package static func takeSaveRequest() -> Bool {
         saveFlag.exchange(false, ordering: .relaxed)

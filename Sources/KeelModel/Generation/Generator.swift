@@ -30,7 +30,7 @@ package final class Generator {
     /// Continues every request.
     ///
     /// - Parameters:
-    ///   - drawn: told about each token as it is drawn: number of the request and id.
+    ///   - drawn: told about each token that does not end its text: number of the request and id.
     ///   - finished: told about each continuation as it ends: number of the request and result.
     ///   - shouldContinue: false ends the run early.
     /// - Returns: in the order of the requests; nil where the run was ended before the text was.
@@ -54,7 +54,7 @@ package final class Generator {
             let fresh = roster.admit()
             var hidden = try states(fresh, roster.running, roster.cache)
             try extend(roster.running, hidden: &hidden)
-            for one in roster.running {
+            for one in roster.running where one.finishReason == nil {
                 if let id = one.ids.last { try drawn(one.request, id) }
             }
             for one in roster.takeEnded() {

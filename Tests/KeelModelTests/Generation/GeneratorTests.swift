@@ -270,7 +270,7 @@ import Testing
         var told = [[Int32]](repeating: [], count: 5)
         let done = try KeelModel.Generator(model, GenerationSettings(maxNewTokens: 7, eosIDs: [3]))
             .run(requests(), drawn: { told[$0].append($1) })
-        #expect(done.map { $0?.ids } == told)
+        #expect(done.map { $0?.ids.dropLast() } == told.map { $0[...] })
     }
 }
 
