@@ -135,9 +135,14 @@ package final class InProcessReward: RewardRunner {
             return try score(rows)
         }
         var scores: [RewardScore] = []
+        var parts: [(name: String, column: Column, rows: [Int])] = []
         for start in stride(from: 0, to: rows.count, by: max(1, size)) {
-            scores += try score(Array(rows[start..<min(rows.count, start + max(1, size))]))
+            let range = start..<min(rows.count, start + max(1, size))
+            columns = [:]
+            scores += try score(Array(rows[range]))
+            parts += columns.map { ($0.key, $0.value, Array(range)) }
         }
+        columns = RowColumns.join(parts, rows: rows.count)
         return scores
     }
 

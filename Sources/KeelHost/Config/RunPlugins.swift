@@ -159,14 +159,39 @@ private struct PluginSearch {
         }
     }
 
-    /// A run takes the scores of a reward; a column that nobody would read is not dropped silently.
+    /// What a reward gives beside its scores is read by the objective, or refused: nothing is dropped silently.
     func checkGiven(_ config: RunConfig, _ reader: ConfigReader) {
+        let needs = objective?.component.needs ?? []
+        let isRead = needs.contains { $0 == TokenRewards.column || $0 == TokenRewards.column + "?" }
         for (i, choice) in rewards.enumerated() where rewards.count == config.rewards.count {
-            guard let column = choice.component.gives.first else { continue }
-            reader.report(
-                "reward \"\(choice.component.name)\" gives the column \"\(column)\", which a run does not "
-                    + "hand to the objective", at: "rewards.\(i).plugin",
-                fix: "use a reward that gives scores alone", code: .unavailable)
+            let name = "reward \"\(choice.component.name)\""
+            let place = "rewards.\(i).plugin"
+            for column in choice.component.gives where column != TokenRewards.column {
+                reader.report(
+                    "\(name) gives the column \"\(column)\", which a run does not hand to the "
+                        + "objective",
+                    at: place, fix: "use a reward that gives scores and token_rewards alone",
+                    code: .unavailable)
+            }
+            guard choice.component.gives.contains(TokenRewards.column) else { continue }
+            if let objective, !isRead {
+                reader.report(
+                    "\(name) rewards single tokens, which objective \"\(objective.component.name)\" "
+                        + "does not read",
+                    at: place,
+                    fix: "use an objective that needs token_rewards, such as ppo, or a "
+                        + "reward that gives scores alone", code: .unavailable)
+            }
+            if config.rewards[i].normalize != .none || config.rewards[i].clip != nil
+                || (config.combine.transform ?? .none) != .none
+            {
+                reader.report(
+                    "\(name) rewards single tokens, which are added as they are: neither normalised, clipped "
+                        + "nor transformed", at: place,
+                    fix:
+                        "leave out normalize and clip of this reward and combine.transform, and set "
+                        + "its weight", code: .config)
+            }
         }
     }
 

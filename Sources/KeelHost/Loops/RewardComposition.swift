@@ -106,6 +106,8 @@ package struct RewardComposition {
         package var used: [[Double]]
         /// `[part][row]`: what each part adds to the sum; 0 for those that the gate shuts out.
         package var weighted: [[Double]]
+        /// `[part][row]`: the weight with which each part is in the sum; 0 where it does not apply or is shut out.
+        package var shares: [[Double]]
         /// Rows that no component answered.
         package var unanswered: [Int] = []
         /// Rows for which the gate decided.
@@ -132,7 +134,8 @@ package struct RewardComposition {
         if purpose == .training { observe(scores, rows) }
         var result = Result(
             used: parts.indices.map { k in scores[k].map { used($0, k, purpose) } },
-            weighted: scores.map { $0.map { _ in .nan } })
+            weighted: scores.map { $0.map { _ in .nan } },
+            shares: scores.map { $0.map { _ in 0 } })
         for (i, row) in rows.enumerated() {
             result.rewards.append(try combined(i, row, &result, place))
         }
@@ -196,6 +199,7 @@ package struct RewardComposition {
         var sum = 0.0
         for k in terms {
             result.weighted[k][i] = parts[k].weight * result.used[k][i]
+            result.shares[k][i] = parts[k].weight
             sum += result.weighted[k][i]
         }
         if !terms.isEmpty { return sum }

@@ -72,6 +72,8 @@ final class RewardSet {
         /// `[reward][row]`: normalised and clipped; then times its weight, as the sum takes it.
         var used: [[Double]]
         var weighted: [[Double]]
+        /// `[row][token]`, weighted and summed; nil when no reward gives any.
+        var tokenRewards: [[Double]]?
         /// The share of the rows in which the gate decided; nil without a gate.
         var gatedShare: Double?
         var milliseconds: [[Double]]
@@ -102,9 +104,12 @@ final class RewardSet {
 
     /// One number for each row.
     ///
-    /// - Parameter answers: `[reward][row]`.
+    /// - Parameters:
+    ///   - answers: `[reward][row]`.
+    ///   - tokenRewards: `[reward]`, nil or `[row][token]`; empty = nobody is interested.
     func combine(
-        _ answers: [[RewardScore]], of rows: [RewardRow], purpose: RewardComposition.Purpose
+        _ answers: [[RewardScore]], tokenRewards: [[[Double]]?] = [], of rows: [RewardRow],
+        purpose: RewardComposition.Purpose
     ) throws -> Scored {
         var reported = MetricSums()
         for runner in runners { reported.merge(runner.takeMetrics()) }
@@ -115,6 +120,7 @@ final class RewardSet {
         return Scored(
             names: names, scores: scores, rewards: combined.rewards, used: combined.used,
             weighted: combined.weighted,
+            tokenRewards: TokenRewards.sum(tokenRewards, shares: combined.shares),
             gatedShare: composition.gate.map { _ in
                 Double(combined.gated.count) / Double(max(1, rows.count))
             },

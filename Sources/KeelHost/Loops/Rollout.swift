@@ -15,6 +15,8 @@ struct Rollout {
     var behaviorLogprobs: [[Double]]
     var refLogprobs: [[Double]]?
     var rewards: [Double]
+    /// Of single tokens, beside `rewards`; nil when no reward plugin gives any.
+    var tokenRewards: [[Double]]?
     /// Ended with an end-of-text token.
     var isFinished: [Bool]
     var metrics: OrderedDictionary<String, Double>
@@ -25,6 +27,9 @@ struct Rollout {
         batch.addTokenColumn("old_logprobs", oldLogprobs, prefixes: [""])
         batch.addTokenColumn("behavior_logprobs", behaviorLogprobs, prefixes: [""])
         if let refLogprobs { batch.addTokenColumn("ref_logprobs", refLogprobs, prefixes: [""]) }
+        if let tokenRewards {
+            batch.addTokenColumn(TokenRewards.column, tokenRewards, prefixes: [""])
+        }
         // A dropped row keeps its NaN: it has no part in the baseline of its group, and no weight.
         batch.columns["rewards"] = Column(rewards)
         batch.columns["weight"] = Column(rewards.map { $0.isNaN ? 0 : 1 })
@@ -125,6 +130,7 @@ struct RolloutMaker {
             oldLogprobs: samples.map { $0.logprobs.map(Double.init) },
             behaviorLogprobs: samples.map { $0.behaviorLogprobs.map(Double.init) },
             refLogprobs: ref, rewards: drawn.scored.rewards,
+            tokenRewards: drawn.scored.tokenRewards,
             isFinished: samples.map(\.isFinished), metrics: metrics)
     }
 

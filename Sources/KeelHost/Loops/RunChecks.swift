@@ -4,8 +4,11 @@ import KeelCore
 /// What can be known to go wrong before anything is loaded.
 enum RunChecks {
     /// The columns this host can give in a phase; anything else it needs is refused before the run.
+    ///
+    /// - Parameter rewarding: what the rewards of the run give beside their scores.
     static func columns(
-        _ phase: PlannedPhase, needs: [String], _ data: RunData?, _ plan: HeadPlan,
+        _ phase: PlannedPhase, needs: [String], rewarding: [String] = [], _ data: RunData?,
+        _ plan: HeadPlan,
         _ config: RunConfig
     ) throws {
         let isOnline = phase.isOnline
@@ -23,6 +26,7 @@ enum RunChecks {
                 "old_logprobs", "old_seq_logprobs", "old_mean_logprobs", "behavior_logprobs",
                 "rewards", "weight", "group", "finished",
             ]
+            known += rewarding
         }
         if !isOnline { known += OfflineRows.known(dataKind: phase.dataKind) }
         if data?.train.values.allSatisfy({ $0.seqValue != nil }) ?? false {

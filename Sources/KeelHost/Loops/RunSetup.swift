@@ -67,7 +67,9 @@ final class RunSetup {
         var needs: [String] = []
         for phase in planned {
             let own = objective.needs(phase: phase.phase.name)
-            try RunChecks.columns(phase, needs: own, data[phase.dataKind], plan, config)
+            try RunChecks.columns(
+                phase, needs: own, rewarding: plugins.rewards.flatMap(\.component.gives),
+                data[phase.dataKind], plan, config)
             try RunChecks.phase(phase.phase, isOnline: phase.isOnline, component, config)
             needs += own
         }

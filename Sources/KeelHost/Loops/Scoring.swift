@@ -106,6 +106,7 @@ final class Scoring {
         precondition(whole.count == rows.count, "\(whole.count) of \(rows.count) rows are there")
         let begin = Clock.now()
         var answers = [[RewardScore]](repeating: [], count: lanes.count)
+        var tokenRewards = [[[Double]]?](repeating: nil, count: lanes.count)
         // What this process has to do itself comes first: the workers are at work meanwhile.
         let (away, here) = lanes.indices.partitioned { lanes[$0].runner is WorkerReward }
         for index in here + away {
@@ -118,10 +119,13 @@ final class Scoring {
             var ordered = scores
             for (score, row) in zip(scores, lane.submitted) { ordered[row] = score }
             answers[index] = ordered
+            tokenRewards[index] = try TokenRewards.given(
+                by: lane.runner, rows: whole, submitted: lane.submitted)
             trace?.span("wait \(lane.runner.name)", lane: "rewards", from: own, to: Clock.now())
         }
         waited = Clock.now() - begin
-        return try rewards.combine(answers, of: whole, purpose: purpose)
+        return try rewards.combine(
+            answers, tokenRewards: tokenRewards, of: whole, purpose: purpose)
     }
 }
 
