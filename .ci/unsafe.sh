@@ -11,6 +11,7 @@ Sources/KeelCore/AtomicWrite.swift
 Sources/KeelCore/BackgroundThread.swift
 Sources/KeelCore/Clock.swift
 Sources/KeelCore/Files.swift
+Sources/KeelCore/Guarded.swift
 Sources/KeelCore/JSON.swift
 Sources/KeelCore/JSONScanner.swift
 Sources/KeelCore/Log.swift

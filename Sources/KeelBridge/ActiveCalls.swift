@@ -43,7 +43,7 @@ package enum ActiveCalls {
 
     private struct Text: @unchecked Sendable { let start: UnsafePointer<CChar> }
 
-    private static let texts = Mutex<[String: Text]>([:])
+    private static let texts = Guarded<[String: Text]>([:])
     private static let isHeld = Atomic<Bool>(false)
 
     private static func immortal(_ text: String) -> UnsafePointer<CChar> {

@@ -2,7 +2,6 @@ import CKeel
 import Glibc
 import KeelCore
 import KeelTensor
-import Synchronization
 
 /// The status codes of the contract.
 enum CallStatus: Int32 {
@@ -123,7 +122,7 @@ final class Call: @unchecked Sendable {
     /// Columns and reduction that `create` has asked for.
     var extraNeeds: [String] = []
     var chosenReduction: (Reduction, Double)?
-    private let failure = Mutex<CallFailure?>(nil)
+    private let failure = Guarded<CallFailure?>(nil)
     private let record: UnsafeMutablePointer<Record>
     private var arrays: [String: keel_array] = [:]
     /// Text columns that were asked for; few, and asked for row by row.

@@ -29,10 +29,10 @@ package final class PluginCatalog: Sendable {
     private let folders: [Folder]
     private let cachePath: String
     /// Files that this process has loaded: of components that run in it.
-    private let loaded = Mutex<[String: [LoadedComponent]]>([:])
+    private let loaded = Guarded<[String: [LoadedComponent]]>([:])
     /// What files hold that were only looked at, by a worker.
-    private let described = Mutex<[String: [Component]]>([:])
-    private let scan = Mutex<Scan?>(nil)
+    private let described = Guarded<[String: [Component]]>([:])
+    private let scan = Guarded<Scan?>(nil)
 
     /// - Parameters:
     ///   - searchPaths: every folder that is searched, the first ones first.

@@ -1,7 +1,6 @@
 import Glibc
 import KeelCore
 import KeelText
-import Synchronization
 
 /// The rows of a data file as tokens.
 package struct TokenizedDataset: Sendable, Equatable {
@@ -68,7 +67,7 @@ package struct TokenizedDataset: Sendable, Equatable {
         let worker = RowTokenizer(tokenizer, limits)
         let tile = 64
         let tiles = (dataset.count + tile - 1) / tile
-        let results = Mutex([Int: [Result<RowTokenizer.Outcome, KeelError>]]())
+        let results = Guarded([Int: [Result<RowTokenizer.Outcome, KeelError>]]())
         let threads = tiles < 4 ? 1 : max(1, min(16, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
         ThreadPool(threads: threads).parallelFor(tiles) { number in
             let rows = number * tile..<min((number + 1) * tile, dataset.count)

@@ -1,4 +1,4 @@
-import Synchronization
+import KeelCore
 
 /// The tokens of a text: ids, and the bytes of the prepared text that each one covers.
 package struct Tokens: Sendable {
@@ -65,7 +65,7 @@ struct WordCache {
 final class ScratchPool: Sendable {
     /// Scratch moves between threads only through the lock.
     private struct Shelf: @unchecked Sendable { var free: [Scratch] = [] }
-    private let shelf = Mutex(Shelf())
+    private let shelf = Guarded(Shelf())
 
     func with<Result>(_ body: (Scratch) throws -> Result) rethrows -> Result {
         let taken = shelf.withLock { shelf in

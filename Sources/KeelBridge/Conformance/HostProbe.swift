@@ -2,7 +2,6 @@ import CKeel
 import Glibc
 import KeelCore
 import KeelTensor
-import Synchronization
 
 /// Stands between the plugin under test and the host's functions: notes what is asked, and can make any
 /// function fail, lend guarded memory, or hold constants still.
@@ -50,7 +49,7 @@ enum HostProbe {
         var isExplicit = false
     }
 
-    static let state = Mutex(State())
+    static let state = Guarded(State())
 
     static let faultText = "injected by keel plugin check"
 

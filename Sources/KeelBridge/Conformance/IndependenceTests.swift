@@ -1,6 +1,5 @@
 import Glibc
 import KeelCore
-import Synchronization
 
 /// A row's score depends on the row alone: not on its neighbours, the instance, the thread or the time.
 extension ConformanceTest {
@@ -126,7 +125,7 @@ extension ConformanceTest {
         let rig = try RewardRig(trial, try trial.parameters())
         let rows = rows(rig, trial)
         let first = try rig.score(rows)
-        let found = Mutex<Finding?>(nil)
+        let found = Guarded<Finding?>(nil)
         let pool = ThreadTeam(4) {
             for _ in 0..<25 where found.withLock({ $0 == nil }) {
                 do {

@@ -1,7 +1,6 @@
 import Glibc
 import KeelBridge
 import KeelCore
-import Synchronization
 
 /// A thread that looks after the plugins of this process: who does not come back is named, and in the end given up.
 ///
@@ -9,7 +8,7 @@ import Synchronization
 /// last whole step from here and to leave.
 package final class Watchdog: Sendable {
     private let limit: Double?
-    private let rescue = Mutex<@Sendable (KeelError) -> KeelError>({ $0 })
+    private let rescue = Guarded<@Sendable (KeelError) -> KeelError>({ $0 })
     private let end: @Sendable (KeelError) -> Void
 
     /// - Parameters:

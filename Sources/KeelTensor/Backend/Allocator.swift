@@ -1,5 +1,5 @@
 import Glibc
-import Synchronization
+import KeelCore
 
 /// Keeps freed blocks by size class and hands them out again: a training step allocates nothing new
 /// after the first.
@@ -27,7 +27,7 @@ final class Allocator: @unchecked Sendable {
         var statistics = Statistics()
     }
 
-    private let state = Mutex(State())
+    private let state = Guarded(State())
 
     /// The class of a size: what is really allocated.
     static func rounded(_ bytes: Int) -> Int {

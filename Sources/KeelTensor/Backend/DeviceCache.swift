@@ -1,13 +1,13 @@
 import CKernels
 import Glibc
-import Synchronization
+import KeelCore
 
 /// What a device keeps between calls: its kernel tables, matmul primitives and rotation tables.
 final class DeviceCache: @unchecked Sendable {
     /// Kernels by type code.
     let tables: [UnsafePointer<ck_table>]
-    let primitives = Mutex<[Primitive.Key: Primitive]>([:])
-    private let rotations = Mutex<[RotationKey: Rotation]>([:])
+    let primitives = Guarded<[Primitive.Key: Primitive]>([:])
+    private let rotations = Guarded<[RotationKey: Rotation]>([:])
 
     init(isa: ISA) {
         tables = [CK_F32, CK_F64, CK_BF16].map { type in

@@ -1,7 +1,7 @@
 import CDNNL
 import CKernels
 import Glibc
-import Synchronization
+import KeelCore
 
 /// Matrix products: oneDNN one thread at a time on tiles of our own, plain loops for f64.
 enum Matmul {
@@ -206,7 +206,7 @@ final class Primitive: @unchecked Sendable {
     private let primitive: dnnl_primitive_t
     private let descriptors: (dnnl_memory_desc_t, dnnl_memory_desc_t, dnnl_memory_desc_t)
     private let scratchDescriptor: dnnl_memory_desc_t
-    private let slots = Mutex<[Slot]>([])
+    private let slots = Guarded<[Slot]>([])
 
     private struct Engine: @unchecked Sendable { let handle: dnnl_engine_t }
 

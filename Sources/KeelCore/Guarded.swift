@@ -4,11 +4,11 @@ import Glibc
 ///
 /// The lock is one that the thread sanitizer knows: those of the standard library lie in a library that
 /// it does not see into.
-final class Guarded<Value>: @unchecked Sendable {
+package final class Guarded<Value>: @unchecked Sendable {
     private var value: Value
     private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
 
-    init(_ value: Value) {
+    package init(_ value: Value) {
         self.value = value
         pthread_mutex_init(lock, nil)
     }
@@ -19,7 +19,7 @@ final class Guarded<Value>: @unchecked Sendable {
     }
 
     /// Runs `body` while no other thread touches the value; not from inside of another body.
-    func withLock<R>(_ body: (inout Value) throws -> R) rethrows -> R {
+    package func withLock<R>(_ body: (inout Value) throws -> R) rethrows -> R {
         pthread_mutex_lock(lock)
         defer { pthread_mutex_unlock(lock) }
         return try body(&value)
