@@ -36,7 +36,7 @@ extension ModelConfig {
         }
         let rope = Rope(theta: theta, dimensions: dimensions)
         guard let scaling = try reader.scaling() else { return rope }
-        return rope.scaled(scaling, theta: theta)
+        return rope.scaled(scaling)
     }
 }
 

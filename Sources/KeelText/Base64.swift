@@ -1,7 +1,7 @@
 /// RFC 4648's alphabet with `+` and `/`.
-enum Base64 {
+package enum Base64 {
     /// The bytes of a text, or nil when it is not base64.
-    static func decode(_ text: String) -> [UInt8]? {
+    package static func decode(_ text: String) -> [UInt8]? {
         var digits = Array(text.utf8)
         while digits.last == UInt8(ascii: "=") { digits.removeLast() }
         guard digits.count % 4 != 1 else { return nil }

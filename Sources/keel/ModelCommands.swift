@@ -5,7 +5,7 @@ import KeelHost
 struct ModelCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "model", abstract: "Describes and makes model folders.",
-        subcommands: [Info.self, Init.self, Merge.self])
+        subcommands: [Info.self, Init.self, Merge.self, Export.self])
 
     struct Info: KeelCommand {
         static let configuration = CommandConfiguration(
@@ -89,6 +89,40 @@ struct ModelCommands: ParsableCommand {
         func run() throws {
             try ModelCommand.merge(adapter: adapter, base: base, out: out)
             Log.info("wrote \(out)")
+        }
+    }
+
+    struct Export: KeelCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Writes a model as one file of another format.",
+            discussion: """
+                GGUF is what llama.cpp and the programs around it load: weights, tokenizer and chat template in
+                one file. Merge an adapter first: keel model merge.
+
+                EXAMPLES
+                  keel model export --gguf policy.gguf runs/dpo
+                  keel model export --gguf policy.gguf --dtype f16 runs/dpo
+                """)
+
+        @Option(
+            help: ArgumentHelp("The new GGUF file.", valueName: "OUT"),
+            completion: .file(extensions: ["gguf"]))
+        var gguf: String
+
+        @Option(
+            help: ArgumentHelp(
+                "How matrices are stored: f32, f16 or bf16; as the model is stored if left out.",
+                valueName: "TYPE"))
+        var dtype: String?
+
+        @Argument(help: ArgumentHelp("The model folder.", valueName: "DIR"), completion: .directory)
+        var folder: String
+
+        @OptionGroup var global: GlobalOptions
+
+        func run() throws {
+            try ModelCommand.export(folder, gguf: gguf, dtype: dtype)
+            Log.info("wrote \(gguf)")
         }
     }
 }

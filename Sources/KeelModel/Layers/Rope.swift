@@ -10,11 +10,16 @@ package struct Rope: Sendable, Equatable {
     package var frequencies: [Float]
     /// Factor on cosine and sine (YaRN's attention factor); 1 without scaling.
     package var scale: Float = 1
+    /// The base that the frequencies were made with.
+    package let theta: Double
+    /// How they were stretched; nil = not.
+    package private(set) var scaling: Scaling?
 
     /// - Parameters:
     ///   - theta: the base, 10000 in the paper.
     ///   - dimensions: components of a head that turn; even.
     package init(theta: Double, dimensions: Int) {
+        self.theta = theta
         frequencies = (0..<dimensions / 2).map { i in
             let exponent = Float(2 * i) / Float(dimensions)
             return 1 / Float(pow(Double(Float(theta)), Double(exponent)))
@@ -37,10 +42,9 @@ package struct Rope: Sendable, Equatable {
     }
 
     /// The same positions, stretched.
-    ///
-    /// - Parameter theta: the base the frequencies were made with.
-    package func scaled(_ scaling: Scaling, theta: Double) -> Rope {
+    package func scaled(_ scaling: Scaling) -> Rope {
         var rope = self
+        rope.scaling = scaling
         switch scaling {
         case .linear(let factor):
             rope.frequencies = frequencies.map { $0 / Float(factor) }

@@ -41,18 +41,24 @@ package struct ChatTemplate: Sendable {
             ("pad_token", tokenizer.special.pad), ("unk_token", tokenizer.special.unk),
         ]
         for (role, id) in roles { specials[role] = id.flatMap(tokenizer.text(of:)) }
-        let file = Files.join(directory, "chat_template.jinja")
-        if Files.exists(file) {
-            return try ChatTemplate(try Files.readText(file), name: file, specials: specials)
+        return try source(directory: directory).map {
+            try ChatTemplate($0.text, name: $0.name, specials: specials)
         }
+    }
+
+    /// The template's own text, and what errors call it.
+    ///
+    /// - Throws: `KeelError` (badData) for files that cannot be read.
+    package static func source(directory: String) throws -> (text: String, name: String)? {
+        let file = Files.join(directory, "chat_template.jinja")
+        if Files.exists(file) { return (try Files.readText(file), file) }
         for name in ["tokenizer_config.json", "chat_template.json"] {
             let path = Files.join(directory, name)
             guard Files.exists(path) else { continue }
             let value = try JSON.parse(try Files.read(path), name: path)["chat_template"] ?? .null
             let part = Part(value, file: path, path: "chat_template")
             if part.json.isNull { continue }
-            let source = try part.json.string ?? named(part)
-            return try ChatTemplate(source, name: "\(path), chat_template", specials: specials)
+            return (try part.json.string ?? named(part), "\(path), chat_template")
         }
         return nil
     }
