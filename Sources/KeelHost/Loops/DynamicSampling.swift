@@ -141,6 +141,7 @@ extension RewardSet.Scored {
         new.rewards = rows.map { rewards[$0] }
         new.used = chosen(used)
         new.weighted = chosen(weighted)
+        new.tokenRewards = tokenRewards.map { all in rows.map { all[$0] } }
         return new
     }
 
@@ -151,6 +152,9 @@ extension RewardSet.Scored {
         new.rewards += other.rewards
         new.used = joined(used, other.used)
         new.weighted = joined(weighted, other.weighted)
+        if let own = tokenRewards, let theirs = other.tokenRewards {
+            new.tokenRewards = own + theirs
+        }
         new.milliseconds = joined(milliseconds, other.milliseconds)
         if let own = gatedShare, let theirs = other.gatedShare {
             let (a, b) = (
