@@ -45,4 +45,4 @@ format:
 	@.ci/format.sh fix
 
 clean:
-	rm -rf .build .build-test .build-asan .build-long
+	rm -rf .build .build-test .build-asan .build-long .build-fuzz

@@ -51,6 +51,20 @@ func host(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .target(name: name, dependencies: dependencies, swiftSettings: strict)
 }
 
+/// The fuzzer's program links with a library of the compiler that `.ci/fuzz.sh` finds.
+let fuzzTargets: [Target] =
+    Context.environment["KEEL_FUZZ"] == nil
+    ? []
+    : [
+        .target(name: "CFuzzer", path: "Tests/Fuzz/CFuzzer"),
+        .executableTarget(
+            name: "keel-fuzz",
+            dependencies: [
+                "CFuzzer", "KeelCore", "KeelTensor", "KeelModel", "KeelText", "KeelData",
+            ],
+            path: "Tests/Fuzz/keel-fuzz"),
+    ]
+
 func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .testTarget(
         name: name, dependencies: dependencies + ["KeelTestSupport"], swiftSettings: strict)
@@ -157,6 +171,7 @@ let package = Package(
         tests("PluginTests", ["KeelCore", "KeelTensor", "KeelBridge", "KeelHost"]),
         tests("CLITests", ["KeelCore"]),
     ]
+        + fuzzTargets
         + swiftPlugins.map {
             .target(
                 name: $0.key, dependencies: ["KeelPlugin"], path: "Plugins/\($0.key)",

@@ -63,5 +63,6 @@ check sanitizer-build sanitized build
 check sanitizer-build-tests sanitized build --build-tests
 tests sanitizer sanitized test --skip-build \
     --filter 'JSONTests|ConfigReader|Safetensors|Hostile|BadInput|BrokenFiles'
+check fuzz .ci/fuzz.sh 3000
 
 summary "make test"
