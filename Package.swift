@@ -150,6 +150,9 @@ let package = Package(
             name: "keel-bench", dependencies: ["KeelCore", "KeelBridge"], path: "bench/worker",
             exclude: ["bytes.c"],
             swiftSettings: strict),
+        .executableTarget(
+            name: "keel-bench-tokenizer", dependencies: ["KeelCore", "KeelText"],
+            path: "bench/tokenizer", exclude: ["peer.py"], swiftSettings: strict),
 
         // Tests.
         .target(
