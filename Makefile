@@ -39,7 +39,7 @@ bench: build
 	@.ci/timed.sh bench bench/startup.sh .build/release/keel samples/dpo/config.json
 	@.build/release/keel plugin build bench/worker/bytes.c -o .build/release/bench-bytes.so
 	@.build/release/keel-bench .build/release/bench-bytes.so
-	@.build/release/keel-bench-tokenizer samples/model samples/data/train.jsonl 20
+	@.build/release/keel-bench-tokenizer samples/model samples/data/pretrain.jsonl 20
 
 format:
 	@.ci/setup.sh test

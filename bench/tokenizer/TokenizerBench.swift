@@ -17,7 +17,9 @@ struct TokenizerBench {
             exit(ExitCode.usage.rawValue)
         }
         let size = (arguments.count > 3 ? Int(arguments[3]) ?? 50 : 50) * 1_000_000
-        let lines = try Files.readText(arguments[2]).split(separator: "\n").map { String($0) + "\n" }
+        let lines = try Files.readText(arguments[2]).split(separator: "\n").map {
+            String($0) + "\n"
+        }
         var texts: [String] = []
         var bytes = 0
         var round: UInt64 = 0
