@@ -5,7 +5,7 @@ import KeelPlugin
 /// Schulman et al. 2017, arXiv:1707.06347, equations 7 and 9; for language models Ziegler et al. 2019 and
 /// Ouyang et al. 2022. Per token t of a response:
 ///
-///     r_t = -β kl_t, the score added on the last token             (kl_t: to the reference)
+///     r_t = token reward - β kl_t, the score added on the last token   (kl_t: to the reference)
 ///     δ_t = r_t + γ V_{t+1} - V_t,   A_t = δ_t + γ λ A_{t+1},   R = A + V
 ///     L   = max(-ρ A, -clip(ρ, 1 - ε, 1 + ε_high) A)               ρ = π / π_old
 ///         + c_V / 2 max((V - R)², (clip(V, V_old ± ε_V) - R)²) - c_H H
@@ -110,15 +110,11 @@ struct PPO: Objective, Preparing, Stateful {
     // MARK: - From roll-out to advantages
 
     mutating func prepare(_ columns: Columns) throws {
-        let rollout = try RolloutColumns(
-            columns, needsReference: klCoef > 0 && !columns.has("token_rewards"))
+        let rollout = try RolloutColumns(columns, needsReference: klCoef > 0)
         let mask = rollout.mask
         let values = try columns("old_values")
 
-        var rewards =
-            columns.has("token_rewards")
-            ? try columns("token_rewards")
-            : rollout.tokenRewards(klCoef: beta, estimator: klEstimator)  // [batch, time]
+        var rewards = rollout.tokenRewards(klCoef: beta, estimator: klEstimator)  // [batch, time]
         rollout.report(klCoef: beta, rewards: rewards)
         try columns.put("shaped_rewards", rewards)
 

@@ -130,8 +130,7 @@ struct PPOMax: Objective, Preparing, Stateful {
     // MARK: - From roll-out to advantages
 
     mutating func prepare(_ columns: Columns) throws {
-        let givesTokens = columns.has("token_rewards")
-        var rollout = try RolloutColumns(columns, needsReference: beta > 0 && !givesTokens)
+        var rollout = try RolloutColumns(columns, needsReference: beta > 0)
         let mask = rollout.mask
         let values = try columns("old_values")
 
@@ -145,10 +144,7 @@ struct PPOMax: Objective, Preparing, Stateful {
             columns.metric("reward_clip/fraction", rollout.mean(held))
         }
 
-        var rewards =
-            givesTokens
-            ? try columns("token_rewards")
-            : rollout.tokenRewards(klCoef: beta, estimator: klEstimator)  // [batch, time]
+        var rewards = rollout.tokenRewards(klCoef: beta, estimator: klEstimator)  // [batch, time]
         rollout.report(klCoef: beta, rewards: rewards)
         try columns.put("shaped_rewards", rewards)
 

@@ -17,7 +17,7 @@ struct Reinforce: Objective, Preparing, Stateful {
     static let help = "REINFORCE with a choice of baselines; REINFORCE++, ReMax and OPO."
     static let needs: Needs = [
         .rollouts, .logprobs, .mask, .rewards, .oldLogprobs, .group, .optional(.refLogprobs),
-        .optional(.seqValues), .optional(.entropy), .optional(.column("greedy_rewards")),
+        .optional(.tokenRewards), .optional(.entropy), .optional(.column("greedy_rewards")),
     ]
     static let gives = ["advantages", "returns"]
     static let heads: [Head] = [.mlpPoolValue]
@@ -67,21 +67,20 @@ struct Reinforce: Objective, Preparing, Stateful {
 
     mutating func prepare(_ columns: Columns) throws {
         let rollout = try RolloutColumns(columns, needsReference: klCoef > 0)
-        let kl = rollout.sequenceKL
-        let total = zip(rollout.scores, kl).map { $0 - klCoef * $1 }  // R, [batch]
+        let total = rollout.totals(klCoef: klCoef)  // R, [batch]
         let base = try baselines(columns, rollout, total)
         try columns.put("returns", Column(total))
 
         var advantages = Column(zip(total, base).map(-))  // [batch]
         if returns == .toGo {
-            let rewards = rollout.tokenRewards(klCoef: klCoef, estimator: .k1)
+            let rewards = rollout.tokenRewards(klCoef: klCoef)
             advantages = returnsToGo(rewards, mask: rollout.mask, gamma: gamma, baseline: base)
         }
         if whitenAdvantages {
             advantages = whiten(spread(advantages, over: rollout.mask), mask: rollout.mask)
         }
         try columns.put("advantages", advantages)
-        if rollout.hasReference { columns.metric("kl", rollout.mean(kl)) }
+        if rollout.hasReference { columns.metric("kl", rollout.mean(rollout.sequenceKL)) }
         columns.metric("baseline", rollout.mean(base))
     }
 

@@ -111,6 +111,8 @@ public struct RolloutColumns {
     public let refLogprobs: Column
     /// Whether there is a reference.
     public let hasReference: Bool
+    /// `[batch, time]`, from rewards that judge tokens; 0 where they do not apply, nil where there are none.
+    public let tokenScores: Column?
     private let columns: Columns
 
     /// Reads what the call has of a roll-out.
@@ -134,6 +136,15 @@ public struct RolloutColumns {
         mask = Column(cells, shape: given.shape)
         isLive = live
         scores = zip(rewards ?? live.map { _ in 0 }, live).map { $1 ? $0 : 0 }
+        if columns.has("token_rewards") {
+            var own = try columns("token_rewards")
+            for cell in cells.indices where cells[cell] == 0 || own.values[cell].isNaN {
+                own.values[cell] = 0
+            }
+            tokenScores = own
+        } else {
+            tokenScores = nil
+        }
     }
 
     /// The number of rows that count.
@@ -157,11 +168,35 @@ public struct RolloutColumns {
         KeelPlugin.sequenceKL(logprobs, refLogprobs, mask: mask, estimator: .k1)
     }
 
-    /// r_t = -klCoef · kl_t, the score added on the last token: `[batch, time]`.
-    public func tokenRewards(klCoef: Double, estimator: KLEstimator) -> Column {
-        shapedRewards(
+    /// r_t = tokenScore_t - klCoef · kl_t, the score added on the last token: `[batch, time]`.
+    public func tokenRewards(klCoef: Double, estimator: KLEstimator = .k1) -> Column {
+        var rewards = shapedRewards(
             scores: scores, logprobs: logprobs, refLogprobs: refLogprobs, mask: mask,
             klCoef: klCoef, estimator: estimator)
+        guard let tokenScores else { return rewards }
+        for cell in rewards.values.indices { rewards.values[cell] += tokenScores.values[cell] }
+        return rewards
+    }
+
+    /// R = score + Σ_t tokenScore_t - klCoef Σ_t k1: `[batch]`.
+    public func totals(klCoef: Double) -> [Double] {
+        zip(fullScores, sequenceKL).map { $0 - klCoef * $1 }
+    }
+
+    /// Scores with those of the tokens: `[batch]`.
+    private var fullScores: [Double] {
+        guard let tokenScores else { return scores }
+        return zip(scores, rowSums(tokenScores)).map(+)
+    }
+
+    /// The sum of a row's cells under the mask.
+    private func rowSums(_ column: Column) -> [Double] {
+        let width = mask.shape.last ?? 0
+        return isLive.indices.map { row in
+            (row * width..<(row + 1) * width).reduce(0) {
+                mask.values[$1] == 0 ? $0 : $0 + column.values[$1]
+            }
+        }
     }
 
     /// The mean over rows that count of a number per row; 0 of none.
@@ -172,18 +207,11 @@ public struct RolloutColumns {
 
     /// The metrics that PPO's users know, over this roll-out: `objective/...`, `val/num_eos_tokens`.
     public func report(klCoef: Double, rewards: Column) {
-        let width = mask.shape.last ?? 0
-        let rowSum = { (column: Column) in
-            (0..<isLive.count).map { row in
-                (row * width..<(row + 1) * width).reduce(0) {
-                    mask.values[$1] == 0 ? $0 : $0 + column.values[$1]
-                }
-            }
-        }
-        let total = rowSum(rewards)
+        let total = rowSums(rewards)
+        let scores = fullScores
         if hasReference { columns.metric("objective/kl", mean(sequenceKL)) }
         columns.metric("objective/kl_coef", klCoef)
-        columns.metric("objective/entropy", -mean(rowSum(logprobs)))
+        columns.metric("objective/entropy", -mean(rowSums(logprobs)))
         columns.metric("objective/scores", mean(scores))
         columns.metric("objective/non_score_reward", mean(zip(total, scores).map(-)))
         columns.metric("objective/rlhf_reward", mean(total))
