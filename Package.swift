@@ -171,7 +171,7 @@ let package = Package(
                 "KeelCore", "KeelTensor", "KeelModel", "KeelText", "KeelData", "KeelBridge",
                 "KeelHost",
             ]),
-        tests("PluginTests", ["KeelCore", "KeelTensor", "KeelBridge", "KeelHost"]),
+        tests("PluginTests", ["KeelCore", "KeelTensor", "KeelBridge", "KeelData", "KeelHost"]),
         tests("CLITests", ["KeelCore"]),
     ]
         + fuzzTargets

@@ -9,8 +9,11 @@ package struct Decoder: Sendable {
     /// - Parameters:
     ///   - ids: i32 `[rows]`
     ///   - selected: i32 `[n]`, rows; the others leave the pass after the last block.
+    ///   - seen: gets the states behind each module, with its name.
     /// - Returns: `[n, hidden]`
-    func hidden(ids: Tensor, selected: Tensor, _ pass: Pass) -> Tensor {
+    func hidden(
+        ids: Tensor, selected: Tensor, _ pass: Pass, seen: (String, Tensor) -> Void = { _, _ in }
+    ) -> Tensor {
         var x = NN.embedding(
             pass[architecture.embedding], ids: ids, padding: architecture.paddingID)
         if let scale = architecture.embeddingScale {
@@ -19,7 +22,13 @@ package struct Decoder: Sendable {
         if let table = architecture.positions {
             x = NN.add(x, NN.embedding(pass[table], ids: pass.positions))
         }
-        for (i, block) in architecture.blocks.enumerated() { x = pass.run(block, layer: i, x) }
-        return architecture.finalNorm(NN.gatherRows(x, selected), pass)
+        seen("the embedding", x)
+        for (i, block) in architecture.blocks.enumerated() {
+            x = pass.run(block, layer: i, x)
+            seen("layer \(i)", x)
+        }
+        let states = architecture.finalNorm(NN.gatherRows(x, selected), pass)
+        seen("the final norm", states)
+        return states
     }
 }

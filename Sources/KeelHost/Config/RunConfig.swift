@@ -69,6 +69,11 @@ package struct DataConfig: ConfigSection {
 
     @Key("valid", .file, "Held-out rows, JSONL.") package var valid: String? = nil
 
+    @Key(
+        "ptx", .file,
+        "Texts or prompts with completions that online training must not forget, JSONL.")
+    package var ptx: String? = nil
+
     @Key("columns", "Renames: Keel's field name -> the field's name in the file.")
     package var columns = JSONObject()
 
@@ -375,6 +380,72 @@ package struct TrainConfig: ConfigSection {
     @Key("num_iterations", .from(1), "Passes over each rollout.") package var numIterations = 1
 
     @Key(
+        "dynamic_sampling",
+        "Draws prompts until a roll-out is full of groups whose rewards differ (DAPO).")
+    package var dynamicSampling = false
+
+    @Key("max_gen_batches", .from(1), "Batches of prompts that dynamic_sampling draws at most.")
+    package var maxGenBatches = 10
+
+    @Key(
+        "filter_reward",
+        "The reward whose raw scores dynamic_sampling compares; null: the weighted sum.")
+    package var filterReward: String? = nil
+
+    @Key(
+        "monitor_kl",
+        "Measures the KL to the reference in every roll-out, where the objective does not need it.")
+    package var monitorKL = false
+
+    @Key(
+        "sync_ref_model",
+        "Lets the reference follow the policy: every ref_model_sync_steps, ref = (1 - alpha) ref + alpha policy."
+    )
+    package var syncRefModel = false
+
+    @Key("ref_model_mixup_alpha", .within(0, 1), "The policy's weight in that; 1: a copy.")
+    package var refModelMixupAlpha = 0.6
+
+    @Key("ref_model_sync_steps", .from(1), "Optimizer steps between two such moves.")
+    package var refModelSyncSteps = 512
+
+    @Key(
+        "ref_model_reset_kl", .above(0),
+        "The reference becomes the policy after a roll-out whose KL per response passes this; null: never."
+    )
+    package var refModelResetKL: Double? = nil
+
+    @Key("ptx_coef", .from(0), "Weight of the token mean of -log p over data.ptx in every step.")
+    package var ptxCoef = 0.0
+
+    @Key("ptx_batch_size", .from(1), "Rows of data.ptx per step; null: those of a micro-batch.")
+    package var ptxBatchSize: Int? = nil
+
+    @Key(
+        "on_collapse",
+        "When roll-outs look collapsed for collapse_patience times in a row: off, warn, or stop with a checkpoint."
+    )
+    package var onCollapse = CollapseChoice.warn
+
+    @Key("collapse_patience", .from(1), "Roll-outs in a row that must look collapsed.")
+    package var collapsePatience = 5
+
+    @Key(
+        "collapse_kl", .above(0), "Nats per token to the reference above which a roll-out looks so."
+    )
+    package var collapseKL = 1.0
+
+    @Key(
+        "collapse_clipped_ratio", .within(0, 1),
+        "Share of completions cut at the length limit above which it does; 1: off.")
+    package var collapseClippedRatio = 0.95
+
+    @Key(
+        "collapse_unique_ratio", .within(0, 1),
+        "Share of different completions (of 16 or more) below which it does; 0: off.")
+    package var collapseUniqueRatio = 0.1
+
+    @Key(
         "watchdog_s", .from(0),
         "Seconds that a callback in the host's process may take (objective, token sampler, isolate none) before "
             + "the run stops with a checkpoint; 0 waits for ever.")
@@ -385,6 +456,8 @@ package struct TrainConfig: ConfigSection {
 
     package init() {}
 }
+
+package enum CollapseChoice: String, ConfigChoice { case off, warn, stop }
 
 package enum ScheduleChoice: String, ConfigChoice {
     case linear, cosine, constant

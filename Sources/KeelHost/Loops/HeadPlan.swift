@@ -102,6 +102,15 @@ struct HeadPlan {
         }
     }
 
+    /// Leaves out critics and value heads whose columns the objective, as its parameters are, does not read.
+    mutating func drop(unread columns: CurrentColumns) {
+        if !columns.contains(.values) {
+            hasCritic = false
+            if valueHead == .linear { valueHead = nil }
+        }
+        if let kind = valueHead, kind != .linear, !columns.contains(.seqValues) { valueHead = nil }
+    }
+
     func has(_ part: Part) -> Bool {
         switch part {
         case .policy: true

@@ -14,6 +14,8 @@ struct CurrentColumns: OptionSet {
     static let values = CurrentColumns(rawValue: 8)
     static let seqValues = CurrentColumns(rawValue: 16)
     static let scores = CurrentColumns(rawValue: 32)
+    /// The value after the last token.
+    static let bootstrapValues = CurrentColumns(rawValue: 64)
 
     /// Those among the columns that a component names; a `?` behind a name counts as a wish.
     init(needs: [String]) {
@@ -27,6 +29,7 @@ struct CurrentColumns: OptionSet {
             case "values": insert(.values)
             case "seq_values": insert(.seqValues)
             case "scores": insert(.scores)
+            case "bootstrap_values": insert(.bootstrapValues)
             default: break
             }
         }
@@ -43,6 +46,8 @@ final class Networks {
     let valueHead: ValueHead?
     /// Frozen: the states that pools read.
     let reference: Model?
+    /// The reference, where it follows the policy.
+    var movingReference: Model?
     /// Divides the logits; the same for policy, reference and sampling (decision 9).
     let temperature: Double
     let seed: UInt64
@@ -76,7 +81,9 @@ final class Networks {
         if policy.architecture.hasLanguageHead {
             columns.formUnion([.logprobs, .entropy, .vocabLogprobs])
         }
-        if critic != nil || valueHead?.kind == .linear { columns.insert(.values) }
+        if critic != nil || valueHead?.kind == .linear {
+            columns.formUnion([.values, .bootstrapValues])
+        }
         if valueHead != nil, reference != nil { columns.insert(.seqValues) }
         if policy.architecture.score != nil { columns.insert(.scores) }
         return columns
@@ -106,7 +113,8 @@ final class Networks {
     func pass(
         _ rows: [TokenizedRow], _ columns: CurrentColumns, tape: Tape, dropoutStep: Int? = nil
     ) throws -> ColumnPass {
-        let packing = Packing(rows, includesLast: columns.contains(.scores))
+        let wantsLast = !columns.isDisjoint(with: [.scores, .bootstrapValues])
+        let packing = Packing(rows, includesLast: wantsLast)
         var batch = PackedBatch(packing)
         if let dropoutStep, let adapter = policy.adapter, adapter.config.dropout > 0,
             adapter.parameters.contains(where: \.isTrained)
@@ -121,7 +129,8 @@ final class Networks {
         wanted.correct = wanted.logprobs
         wanted.vocabLogprobs = columns.contains(.vocabLogprobs)
         wanted.targetStates = columns.contains(.values) && critic == nil
-        wanted.rows = packing.last
+        let readsLast = columns.contains(.scores) || critic == nil
+        wanted.rows = readsLast ? packing.last : []
         if wanted.logprobs || wanted.targetStates || !wanted.rows.isEmpty {
             let scores = try policy.outputs(batch, wanted, tape: tape, temperature: temperature)
             if wanted.logprobs {
@@ -133,16 +142,25 @@ final class Networks {
             if let states = scores.targetStates, let valueHead {
                 pass.add("values", valueHead.values(states, tape: tape), .targets)
             }
-            if let states = scores.rowStates {
+            if let states = scores.rowStates, columns.contains(.scores) {
                 pass.add("scores", try policy.score(states, tape: tape), .completions)
             }
+            if let states = scores.rowStates, columns.contains(.bootstrapValues), let valueHead {
+                pass.add(
+                    "bootstrap_values", valueHead.values(states, tape: tape), .completions)
+            }
         }
-        if columns.contains(.values), let critic {
+        if !columns.isDisjoint(with: [.values, .bootstrapValues]), let critic {
             var wanted = Wanted()
             wanted.logprobs = false
-            wanted.targetStates = true
-            if let states = try critic.outputs(batch, wanted, tape: tape).targetStates {
-                pass.add("values", try critic.score(states, tape: tape), .targets)
+            wanted.targetStates = columns.contains(.values)
+            wanted.rows = columns.contains(.bootstrapValues) ? packing.last : []
+            let states = try critic.outputs(batch, wanted, tape: tape)
+            if let targets = states.targetStates {
+                pass.add("values", try critic.score(targets, tape: tape), .targets)
+            }
+            if let last = states.rowStates {
+                pass.add("bootstrap_values", try critic.score(last, tape: tape), .completions)
             }
         }
         if columns.contains(.seqValues) {
@@ -184,6 +202,14 @@ final class Networks {
 
     /// The folder of the critic inside a checkpoint or a finished run.
     static let criticFolder = "critic"
+
+    /// The folder of a reference that follows the policy, inside a checkpoint.
+    static let referenceFolder = "reference"
+
+    /// Writes what a run goes on with beside the models that come out of it.
+    func saveReference(to folder: String) throws {
+        try movingReference?.save(to: Files.join(folder, Networks.referenceFolder))
+    }
 
     /// Writes the policy as a Hugging Face folder, or its adapter as a PEFT folder; beside it the critic's folder and the value head's file.
     func save(to folder: String) throws {

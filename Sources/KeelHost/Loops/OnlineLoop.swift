@@ -25,6 +25,12 @@ final class OnlineLoop: TrainingLoop {
     /// The rollout in use: its rows, and its columns as `prepare` left them.
     private var rollout: (number: Int, rows: [TokenizedRow], columns: ColumnBatch)?
     private var lastSamples: [JSONObject] = []
+    /// Batches of prompts that dynamic sampling has drawn so far.
+    private var batchesDrawn = 0
+    private var hasToldShortage = false
+    private let promptsPerRollout: Int
+    private var collapse: CollapseGuard
+    private let referenceSync: ReferenceSync?
     /// Whether `old_logprobs` come from a pass of the training kernels instead of the sampler's own record;
     /// nil until the first rollout has been measured (decision 25).
     private var recomputesLogprobs: Bool?
@@ -40,11 +46,14 @@ final class OnlineLoop: TrainingLoop {
         self.maker = maker
         self.update = update
         self.config = config
+        collapse = CollapseGuard(config.train)
+        referenceSync = ReferenceSync(update.networks, config)
         rowsPerStep = config.train.rowsPerStep * update.communicator.size
         let rolloutRows = config.train.rolloutBatchSize ?? rowsPerStep
         stepsPerRollout = config.train.numIterations * max(1, rolloutRows / rowsPerStep)
+        promptsPerRollout = rolloutRows / maker.samplesPerPrompt
         order = EpochRows(
-            count: prompts.count, perStep: rolloutRows / maker.samplesPerPrompt, sampler: sampler,
+            count: prompts.count, perStep: promptsPerRollout, sampler: sampler,
             row: { prompts[$0].json })
         numbers = Dictionary(
             prompts.enumerated().map { ($1.row, $0) }, uniquingKeysWith: { first, _ in first })
@@ -66,24 +75,26 @@ final class OnlineLoop: TrainingLoop {
         let context = update.context(step: step, epoch: epoch(after: step))
         var rolloutMetrics: OrderedDictionary<String, Double> = [:]
         if rollout?.number != number {
-            let chosen = try order.rows(of: number).map { prompts[$0] }
-            var made = try maker.make(
-                chosen, stream: UInt64(number), place: place("rollout"), purpose: .training,
-                context: context)
+            var made = try make(number, context)
             try settleLogprobs(&made.rollout)
             var columns = made.rollout.columns()
-            columns.rowJSON = chosen.flatMap {
+            columns.rowJSON = made.prompts.flatMap {
                 repeatElement($0.json, count: maker.samplesPerPrompt)
             }
-            if givesOldValues {
-                columns.columns["old_values"] = try update.constants(
-                    "values", of: made.rollout.rows)
-            }
+            let health = RolloutHealth(made.rollout)
+            try collapse.look(at: health, step: context.step)
+            try addOwnColumns(
+                to: &columns, rows: made.rollout.rows, of: made.prompts, number, context)
             let begin = Clock.now()
             let reported = try update.objective.prepare(
                 &columns, source: update.source(of: made.rollout.rows), context: context)
             maker.trace?.span("prepare", lane: "run", from: begin, to: Clock.now())
             rollout = (number, made.rollout.rows, columns)
+            for (name, value) in health.metrics { rolloutMetrics[name] = value }
+            if let referenceSync {
+                let isReset = referenceSync.after(kl: health.sequenceKL)
+                rolloutMetrics["reference/resets"] = isReset ? 1 : 0
+            }
             for (name, value) in reported.values { rolloutMetrics[name] = value }
             for (name, value) in made.rollout.metrics { rolloutMetrics[name] = value }
             lastSamples = made.samples
@@ -105,10 +116,45 @@ final class OnlineLoop: TrainingLoop {
             try order.feedback(rows: used, batch: $0, context: context)
         }
         maker.trace?.span("update", lane: "run", from: begin, to: Clock.now())
+        referenceSync?.after(steps: context.step + 1)
         var result = StepResult(outcome)
         for (name, value) in order.takeMetrics().values { result.metrics[name] = value }
         for (name, value) in rolloutMetrics { result.metrics[name] = value }
         return result
+    }
+
+    /// The completions of a rollout with their scores, and its prompts.
+    ///
+    /// With dynamic sampling it takes as many batches of prompts as it needs; the next one goes on behind them.
+    private func make(
+        _ number: Int, _ context: CallContext
+    ) throws -> (rollout: Rollout, samples: [JSONObject], prompts: [Prompt]) {
+        guard config.train.dynamicSampling else {
+            let chosen = try order.rows(of: number).map { prompts[$0] }
+            let made = try maker.make(
+                chosen, stream: UInt64(number), place: place("rollout"), purpose: .training,
+                context: context)
+            return (made.rollout, made.samples, chosen)
+        }
+        let rule = DynamicSampling(
+            maxBatches: config.train.maxGenBatches, metric: config.train.filterReward)
+        let first = batchesDrawn
+        let made = try maker.make(
+            promptsPerRollout, choosing: rule,
+            from: { batch in
+                let rows = try order.rows(of: first + batch)
+                return (rows.map { prompts[$0] }, UInt64(first + batch))
+            }, place: place("rollout"), context: context)
+        batchesDrawn = first + made.batches
+        if (made.rollout.metrics["dynamic_sampling/groups"] ?? 0) < Double(promptsPerRollout),
+            !hasToldShortage
+        {
+            hasToldShortage = true
+            Log.warning(
+                "step \(context.step + 1): \(config.train.maxGenBatches) batches of prompts did not fill a roll-out with groups "
+                    + "whose rewards differ; it is as full as it is (train.max_gen_batches)")
+        }
+        return (made.rollout, made.samples, made.prompts)
     }
 
     /// The draws of another phase than `policy` are its own.
@@ -116,10 +162,24 @@ final class OnlineLoop: TrainingLoop {
         update.phase.name == "policy" ? name : "\(name)/\(update.phase.name)"
     }
 
-    /// `old_values` are the critic's before the first pass over a rollout.
-    private var givesOldValues: Bool {
-        update.objective.needs(phase: update.phase.name).contains {
-            $0 == "old_values" || $0 == "old_values?"
+    /// Columns that only some objectives ask for: the critic's values before the first pass over a rollout, the
+    /// value after a response, the reward of the likeliest response.
+    private func addOwnColumns(
+        to columns: inout ColumnBatch, rows: [TokenizedRow], of prompts: [Prompt], _ number: Int,
+        _ context: CallContext
+    ) throws {
+        let needs = Set(update.objective.needs(phase: update.phase.name))
+        if needs.contains("old_values") || needs.contains("old_values?") {
+            columns.columns["old_values"] = try update.constants("values", of: rows)
+        }
+        if needs.contains("bootstrap_values") {
+            columns.columns["bootstrap_values"] = try update.constants(
+                "bootstrap_values", of: rows)
+        }
+        if needs.contains("greedy_rewards") {
+            columns.columns["greedy_rewards"] = Column(
+                try maker.greedyRewards(
+                    prompts, stream: UInt64(number), place: place("greedy"), context: context))
         }
     }
 
@@ -175,14 +235,18 @@ final class OnlineLoop: TrainingLoop {
         // The order is asked for with the next rollout; inside one that is the rollout after it.
         let isInside = rollout?.number == nextStep / stepsPerRollout
         let nextRollout = nextStep / stepsPerRollout + (isInside ? 1 : 0)
-        let order = try order.snapshot(nextStep: nextRollout)
+        let isDynamic = config.train.dynamicSampling
+        let order = try order.snapshot(nextStep: isDynamic ? batchesDrawn : nextRollout)
+        let batches = isDynamic ? batchesDrawn : nil
         let rewards = try maker.rewards.snapshot()
         let (rollout, samples) = (isInside ? rollout : nil, lastSamples)
-        let recomputes = recomputesLogprobs
+        let (recomputes, watch) = (recomputesLogprobs, collapse.json)
         return LoopSnapshot {
             var state = JSONObject()
             if let order { state["order"] = order.json }
             rewards.write(into: &state)
+            state["collapse"] = watch
+            if let batches { state["batches_drawn"] = JSON(batches) }
             if let recomputes { state["recomputes_logprobs"] = .bool(recomputes) }
             if let rollout {
                 state["rollout"] = [
@@ -199,6 +263,8 @@ final class OnlineLoop: TrainingLoop {
         try order.restore(state["order"])
         try maker.rewards.restore(state)
         recomputesLogprobs = state["recomputes_logprobs"]?.bool
+        collapse.restore(state["collapse"])
+        batchesDrawn = state["batches_drawn"]?.int ?? 0
         guard let stored = state["rollout"], let number = stored["number"]?.int else { return }
         let rows = try (stored["rows"]?.array ?? []).map { try TokenizedRow(json: $0) }
         var columns = try ColumnBatch(rows: rows.count, columnsJSON: stored["columns"] ?? [:])

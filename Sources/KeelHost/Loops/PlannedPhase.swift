@@ -6,7 +6,7 @@ struct PlannedPhase {
     let phase: Phase
     /// `text`, `pairs`, `rollouts` ...
     let dataKind: String
-    let parts: [Part]
+    var parts: [Part]
     let length: PhaseRun.Length
 
     /// Batches come from the policy itself.

@@ -35,6 +35,8 @@ final class PolicyUpdate {
     private var knownValues: [[Int32]: Double] = [:]
     /// Column prefixes of the sides.
     var prefixes: [String] { sides.prefixes }
+    /// Text whose likelihood is part of every step (PPO-ptx).
+    var ptx: PtxRows?
     /// Whether an outcome tells of each row.
     var keepsRows = false
 
@@ -54,7 +56,7 @@ final class PolicyUpdate {
         self.communicator = communicator
         self.facts = facts
         columns = CurrentColumns(needs: objective.needs(phase: phase.name))
-            .intersection(networks.available)
+            .intersection(networks.available).subtracting(.bootstrapValues)
         let isFrozen = !trainers.contains { $0.part == .valueHead }
         passColumns = isFrozen ? columns.subtracting(.seqValues) : columns
     }
@@ -105,7 +107,14 @@ final class PolicyUpdate {
         var outcome = try evaluate(
             rows: rows, columns: columns, isTraining: rates != nil, context: context)
         if let known = outcome.rows { try feedback(known) }
-        if let rates { try step(rates, &outcome, at: context.step) }
+        guard let rates else { return outcome }
+        if let ptx {
+            let nll = try ptx.addGradient(to: networks.policy, step: context.step)
+            outcome.metrics.add("loss/ptx", nll)
+        }
+        try step(rates, &outcome) {
+            try NumericFault(self, context).gradientError($0, rows: rows, columns: columns)
+        }
         return outcome
     }
 
@@ -135,7 +144,9 @@ final class PolicyUpdate {
             let result = try objective.evaluate(
                 batch, reduction: reduction, constant: reductionConstant, denominator: denominator,
                 gradients: isTraining, context: context)
-            try check(result.loss, rows: part, step: context.step)
+            guard result.loss.isFinite else {
+                throw try NumericFault(self, context).lossError(result.loss, batch, rows: part)
+            }
             outcome.loss += result.loss
             outcome.metrics.merge(result.metrics)
             if keepsRows, isTraining {
@@ -180,7 +191,10 @@ final class PolicyUpdate {
         return known
     }
 
-    private func step(_ rates: [Double], _ outcome: inout Outcome, at step: Int) throws {
+    /// - Parameter located: the error of a gradient whose norm is not finite.
+    private func step(
+        _ rates: [Double], _ outcome: inout Outcome, located: (Double) throws -> KeelError
+    ) throws {
         // All norms before any step: a gradient that is not finite must leave everything as it was.
         let norms =
             trainers.count > 1 ? trainers.map { $0.optimizer.gradientNorm() } : []
@@ -200,11 +214,9 @@ final class PolicyUpdate {
                 }
             }
         }
-        networks.zeroGradients()
-        guard let worst else { return }
-        throw KeelError(
-            "train", "the gradient became \(worst)", at: "step \(step + 1)",
-            fix: "lower train.learning_rate", code: .failed)
+        guard let worst else { return networks.zeroGradients() }
+        defer { networks.zeroGradients() }
+        throw try located(worst)
     }
 
     /// The rows of each micro-batch.
@@ -315,17 +327,6 @@ final class PolicyUpdate {
             at: objective.component.path,
             fix: "use it as a constant (detach), or leave its term out",
             code: .unavailable)
-    }
-
-    private func check(_ loss: Double, rows: [TokenizedRow], step: Int) throws {
-        guard loss.isFinite else {
-            let names = rows.prefix(8).map { String($0.index) }.joined(separator: ", ")
-            throw KeelError(
-                "train", "the loss became \(loss)",
-                at: "step \(step + 1), rows \(names)\(rows.count > 8 ? ", ..." : "")",
-                fix: "lower train.learning_rate, or look at these rows with `keel reward try`",
-                code: .failed)
-        }
     }
 }
 

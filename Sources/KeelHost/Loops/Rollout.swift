@@ -58,11 +58,25 @@ extension Sample {
 
 /// Generate, score, remember: from prompts to a rollout.
 struct RolloutMaker {
-    let sampling: Sampling
+    var sampling: Sampling
     let rewards: RewardSet
     let reference: ReferenceLogprobs?
-    let samplesPerPrompt: Int
+    var samplesPerPrompt: Int
     var trace: Trace?
+
+    /// The reward of the likeliest response to each prompt, once for every sample of it (ReMax's baseline).
+    func greedyRewards(
+        _ prompts: [Prompt], stream: UInt64, place: String, context: CallContext
+    ) throws -> [Double] {
+        var greedy = RolloutMaker(
+            sampling: sampling, rewards: rewards, reference: nil, samplesPerPrompt: 1)
+        greedy.sampling.isGreedy = true
+        let made = try greedy.make(
+            prompts, stream: stream, place: place, purpose: .evaluation, context: context)
+        return made.rollout.rewards.flatMap { reward in
+            repeatElement(reward.isNaN ? 0 : reward, count: samplesPerPrompt)
+        }
+    }
 
     private func measured<T>(_ name: String, _ work: () throws -> T) rethrows -> T {
         guard let trace else { return try work() }

@@ -249,6 +249,7 @@ package final class Run: @unchecked Sendable {
         for (key, value) in runState { state.append(key, value) }
         try store.save(step: boundary.step, state: state) { folder in
             try setup.networks.save(to: folder)
+            try setup.networks.saveReference(to: folder)
             try setup.optimizer.save(to: folder)
             try writeTrainerState(folder)
         }

@@ -24,7 +24,7 @@ enum RunChecks {
         if isOnline {
             known += [
                 "old_logprobs", "old_seq_logprobs", "old_mean_logprobs", "behavior_logprobs",
-                "rewards", "weight", "group", "finished",
+                "rewards", "weight", "group", "finished", "greedy_rewards",
             ]
             known += rewarding
         }
@@ -34,7 +34,7 @@ enum RunChecks {
         }
         if plan.hasCritic || plan.valueHead == .linear {
             known.append("values")
-            if isOnline { known.append("old_values") }
+            if isOnline { known += ["old_values", "bootstrap_values"] }
         }
         if plan.valueHead != nil { known.append("seq_values") }
         if plan.hasRewardHead { known.append("scores") }

@@ -110,8 +110,10 @@ extension RunSetup {
     /// The frozen reference and where its log-probs are kept; nil when the config has none.
     ///
     /// With an adapter the initial policy is the same model without it: no second copy.
+    ///
+    /// - Parameter weights: a checkpoint to go on from, which holds a reference that follows the policy.
     static func reference(
-        _ config: RunConfig, policy: Model, device: Device
+        _ config: RunConfig, policy: Model, weights: String?, device: Device
     ) throws -> (model: Model, folder: String, isCached: Bool)? {
         var folder = config.model.path
         var isCached = true
@@ -121,7 +123,11 @@ extension RunSetup {
         case .initial: break
         case .path(let path, let cache): (folder, isCached) = (path, cache)
         }
-        let model = try Model.load(directory: folder, dtype: config.dtype, device: device)
+        var source = folder
+        if let weights, ReferenceSync.isOn(config) {
+            source = Files.join(weights, Networks.referenceFolder)
+        }
+        let model = try Model.load(directory: source, dtype: config.dtype, device: device)
         return (model, folder, isCached)
     }
 }

@@ -49,10 +49,10 @@ final class RunSetup {
         self.tokenizer = tokenizer
         let seed = UInt64(config.train.seed)
         let component = plugins.objective.component
-        let plan = try HeadPlan(component, config)
+        var plan = try HeadPlan(component, config)
 
         // Data first: it is the likeliest to be wrong, and cheap to read.
-        let planned = try PlannedPhase.all(component, plugins.objective.parameters, config, plan)
+        var planned = try PlannedPhase.all(component, plugins.objective.parameters, config, plan)
         var data: [String: RunData] = [:]
         for phase in planned where data[phase.dataKind] == nil {
             data[phase.dataKind] = try RunData(
@@ -62,26 +62,30 @@ final class RunSetup {
 
         let objective = try ObjectiveInstance(
             component, catalog: catalog, parameters: plugins.objective.parameters, seed: seed,
-            device: device)
+            device: device, context: CallContext(facts: RunSetup.facts(config)))
         self.objective = objective
-        var needs: [String] = []
+        let needs = planned.flatMap { objective.needs(phase: $0.phase.name) }
+        plan.drop(unread: CurrentColumns(needs: needs))
+        for phase in planned.indices {
+            planned[phase].parts = planned[phase].parts.filter(plan.has)
+        }
         for phase in planned {
             let own = objective.needs(phase: phase.phase.name)
             try RunChecks.columns(
                 phase, needs: own, rewarding: plugins.rewards.flatMap(\.component.gives),
                 data[phase.dataKind], plan, config)
             try RunChecks.phase(phase.phase, isOnline: phase.isOnline, component, config)
-            needs += own
         }
 
         let columns = CurrentColumns(needs: needs)
         let policy = try RunSetup.policy(
             config, plan: plan, columns: columns, isOnline: planned.contains(where: \.isOnline),
             weights: weights, tokenizer: tokenizer, device: device)
-        let needsStates = columns.contains(.seqValues)
+        let monitorsKL = config.train.monitorKL && planned.contains(where: \.isOnline)
+        let needsStates = columns.contains(.seqValues) && plan.valueHead != nil
         let frozen =
-            RunChecks.needsReference(needs) || needsStates
-            ? try RunSetup.reference(config, policy: policy, device: device) : nil
+            RunChecks.needsReference(needs) || needsStates || monitorsKL
+            ? try RunSetup.reference(config, policy: policy, weights: weights, device: device) : nil
         if needsStates, frozen == nil {
             throw KeelError(
                 "config",
@@ -92,6 +96,8 @@ final class RunSetup {
         let networks = try RunSetup.networks(
             config, policy: policy, plan: plan, weights: weights,
             reference: needsStates ? frozen?.model : nil, tokenizer: tokenizer, device: device)
+        networks.movingReference = try ReferenceSync.model(
+            frozen?.model, policy: policy, hasStates: needsStates, config)
         self.networks = networks
         for phase in planned {
             try data[phase.dataKind]?.check(fits: networks.policy, room: phase.isOnline ? 1 : 0)
@@ -133,7 +139,7 @@ final class RunSetup {
         let phases = try planned.map { item in
             let own = objective.needs(phase: item.phase.name)
             var reference: ReferenceLogprobs?
-            if RunChecks.needsReference(own), let frozen {
+            if RunChecks.needsReference(own) || (monitorsKL && item.isOnline), let frozen {
                 try frozen.model.requireLanguageHead()
                 hash = try hash ?? ModelDirectory(frozen.folder).contentHash()
                 reference = ReferenceLogprobs(
@@ -155,6 +161,9 @@ final class RunSetup {
                 microBatchRows: config.train.perDeviceTrainBatchSize,
                 trainers: trainers.all.filter { item.parts.contains($0.part) },
                 communicator: communicator, facts: facts)
+            if item.isOnline, item.parts.contains(.policy) {
+                update.ptx = try PtxRows(config, component, tokenizer, policy: networks.policy)
+            }
             let order = try RunSetup.order(config, plugins.order, catalog: catalog, seed: seed)
             try RunSetup.check(order.needs, given: component.gives, item, config)
             guard let rows = data[item.dataKind] else {
@@ -222,13 +231,23 @@ final class RunSetup {
     private static func facts(
         _ config: RunConfig, _ model: Model, _ tokenizer: Tokenizer
     ) -> [String: Double] {
-        [
+        let own = [
             "vocab_size": Double(model.vocabularySize),
             "eos_token_id": model.eosIDs.first.map(Double.init) ?? .nan,
             "pad_token_id": tokenizer.padID.map(Double.init) ?? .nan,
+        ]
+        return facts(config).merging(own) { $1 }
+    }
+
+    /// What the config alone tells.
+    private static func facts(_ config: RunConfig) -> [String: Double] {
+        let perStep = config.train.rowsPerStep
+        return [
             "temperature": config.sampler.temperature,
             "max_completion_length": Double(config.data.maxCompletionLength ?? 512),
             "num_generations": Double(config.train.numGenerations),
+            "rows_per_step": Double(perStep),
+            "rollout_rows": Double(config.train.rolloutBatchSize ?? perStep),
         ]
     }
 }

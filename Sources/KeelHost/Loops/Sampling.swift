@@ -44,6 +44,8 @@ struct Sampling {
     var minNewTokens = 0
     /// Completions decoded at once.
     var batchSize = 32
+    /// The likeliest token each time, instead of what the sampler draws.
+    var isGreedy = false
     /// Tokens of the cache; nil = as many as are needed.
     var cacheTokens: Int?
 
@@ -93,7 +95,8 @@ struct Sampling {
         settings.step = stream
         let stops = StopStrings(stop, tokenizer)
         let generator = Generator(
-            model, settings, sampler: sampler, ending: stops.isEmpty ? nil : stops)
+            model, settings, sampler: isGreedy ? ArgmaxSampling() : sampler,
+            ending: stops.isEmpty ? nil : stops)
         let texts = try prompts.map { prompt in
             try prompt.json["prompt"]?.string ?? tokenizer.decode(prompt.tokens, skipSpecial: true)
         }
