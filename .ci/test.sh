@@ -34,6 +34,7 @@ samples() {
         case $config in
         samples/model/*) continue ;;
         samples/pretrain/*) set -- --set "model.path=$temporary/start" ;;
+        samples/grpo-arithmetic/*) set -- --set "model.path=$PWD/samples/model" ;;
         *) set -- ;;
         esac
         echo "keel check $config"
