@@ -70,9 +70,9 @@ static void FN(attention)(void *out, void *lse, int64_t lse_stride, const void *
         top[i] = -(A)INFINITY;
         sum[i] = 0;
     }
-    const int64_t limit = a->total - a->queries + begin +
-                          1; /* keys the first query of the block sees */
-    const int64_t last = limit + count - 1;
+    /* Keys that the first and the last query of the block see. */
+    const int64_t limit = a->flat ? a->total : a->total - a->queries + begin + 1;
+    const int64_t last = a->flat ? a->total : limit + count - 1;
     /* Blocks are counted over all keys, whatever ranges they lie in: a query sees the same blocks, and so gets the
      * same bits, whether its keys are one stretch (training) or a prompt and a continuation (generation). */
     int64_t range = 0, base = 0; /* the range in use and the number of its first key */
@@ -95,7 +95,7 @@ static void FN(attention)(void *out, void *lse, int64_t lse_stride, const void *
         memset(st, 0, (size_t)(n * Q) * sizeof(A));
         FN(mm)(st, Q, kb, wide, 1, qt, Q, n, vecs, dim);
         for (int64_t w = 0; w < vecs; w++) {
-            V lim = FN(count_from)(limit + w * LANES);
+            V lim = a->flat ? FN(splat)((A)limit) : FN(count_from)(limit + w * LANES);
             V best = FN(loada)(top + w * LANES), old = best;
             for (int64_t j = 0; j < n; j++) {
                 V s = FN(score)(FN(loada)(st + j * Q + w * LANES), a, key0 + j, lim, masked, 0);

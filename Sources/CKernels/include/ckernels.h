@@ -22,13 +22,15 @@ enum { CK_KEY_BLOCK = 64, CK_QUERY_BLOCK = 64 };
 /* One head of one packed sequence. Query i (0 ... queries-1) sees the keys of all ranges, taken one after the
  * other, whose number is below total - queries + i + 1, and of those the last `window` (0 = all).
  *
- *     s_ij = scale q_i . k_j      softcap > 0: s = softcap tanh(s / softcap)      o_i = sum_j softmax(s_i)_j v_j */
+ *     s_ij = scale q_i . k_j      softcap > 0: s = softcap tanh(s / softcap)      o_i = sum_j softmax(s_i)_j v_j
+ *
+ * `flat`: the queries are heads of one token, and all see what the last query of a sequence does (forward only). */
 typedef struct ck_attention {
     const int64_t *ranges; /* first row and number of rows of each range of keys */
     int64_t range_count, total, queries, first; /* `first`: the row of query 0 */
     int64_t dim;                                /* length of a head */
     int64_t q_stride, kv_stride;                /* cells from one row to the next */
-    int64_t window;
+    int64_t window, flat;
     double scale, softcap;
 } ck_attention;
 

@@ -18,43 +18,76 @@ extension Generator {
         precondition(
             step.logits.count == before.count && chosen.map { $0.count == running.count } ?? true,
             "the sampler changed the number of rows")
-        for (i, one) in running.enumerated() {
+        // Rows are drawn side by side: each is a pass over the vocabulary.
+        let all = Guarded([Result<Drawn, any Error>?](repeating: nil, count: running.count))
+        model.device.pool.parallelFor(running.count) { i in
             let range = i * vocabulary..<(i + 1) * vocabulary
-            let own = Draw(before[range])
-            guard own.isUsable else {
+            let one = Result {
+                try draw(
+                    running[i], before[range], isEdited ? step.logits[range] : nil, chosen?[i])
+            }
+            all.withLock { $0[i] = one }
+        }
+        for (i, result) in all.withLock({ $0 }).enumerated() {
+            guard let drawn = try result?.get() else { preconditionFailure("row \(i) not drawn") }
+            let one = running[i]
+            one.ids.append(drawn.token)
+            one.logprobs.append(drawn.logprob)
+            one.behaviour.append(drawn.behaviour)
+            one.state = step.states[i]
+            try end(one, with: drawn.token)
+        }
+    }
+
+    /// A token and its log-probs before and after the sampler's edits.
+    private struct Drawn {
+        var token: Int32
+        var logprob: Float
+        var behaviour: Float
+    }
+
+    /// One row's next token.
+    ///
+    /// - Parameters:
+    ///   - logits: the model's own.
+    ///   - edits: what the sampler made of them; nil = nothing.
+    ///   - chosen: what the sampler chose; nil or -1 = the draw is ours.
+    private func draw(
+        _ one: Continuation, _ logits: ArraySlice<Float>, _ edits: ArraySlice<Float>?,
+        _ chosen: Int32?
+    ) throws -> Drawn {
+        let place = "row \(one.rowID), token \(one.ids.count)"
+        let own = Draw(logits)
+        guard own.isUsable else {
+            throw KeelError(
+                "generate", "the model's logits are not finite", at: place,
+                fix: "the weights have diverged: go back to an earlier checkpoint", code: .failed)
+        }
+        let edited = edits.map { Draw($0) } ?? own
+        let final = edits ?? logits
+        let token: Int32
+        if let id = chosen, id != -1 {
+            guard id >= 0, Int(id) < logits.count else {
                 throw KeelError(
-                    "generate", "the model's logits are not finite",
-                    at: "row \(one.rowID), token \(one.ids.count)",
-                    fix: "the weights have diverged: go back to an earlier checkpoint",
+                    "sampler", "token \(id) is not in the vocabulary of \(logits.count)", at: place,
                     code: .failed)
             }
-            let edited = isEdited ? Draw(step.logits[range]) : own
-            let token: Int32
-            if let id = chosen?[i], id != -1 {
-                guard id >= 0, id < Int32(vocabulary) else {
-                    throw KeelError(
-                        "sampler", "token \(id) is not in the vocabulary of \(vocabulary)",
-                        at: "row \(one.rowID), token \(one.ids.count)", code: .failed)
-                }
-                token = id
-            } else {
-                guard edited.isUsable else {
-                    throw KeelError(
-                        "sampler", "no token is left to draw, or a logit is not a number",
-                        at: "row \(one.rowID), token \(one.ids.count)", code: .failed)
-                }
-                let stream = RandomStream(
-                    seed: settings.seed, place: settings.place, settings.step, one.rowID)
-                token = edited.token(step.logits[range], stream.uniform(UInt64(one.ids.count)))
+            token = id
+        } else {
+            guard edited.isUsable else {
+                throw KeelError(
+                    "sampler", "no token is left to draw, or a logit is not a number", at: place,
+                    code: .failed)
             }
-            let at = range.lowerBound + Int(token)
-            one.ids.append(token)
-            one.logprobs.append(own.logprob(before[at]))
-            one.behaviour.append(
-                edited.isUsable ? edited.logprob(step.logits[at]) : own.logprob(before[at]))
-            one.state = step.states[i]
-            try end(one, with: token)
+            let stream = RandomStream(
+                seed: settings.seed, place: settings.place, settings.step, one.rowID)
+            token = edited.token(final, stream.uniform(UInt64(one.ids.count)))
         }
+        let logprob = own.logprob(logits[logits.startIndex + Int(token)])
+        return Drawn(
+            token: token, logprob: logprob,
+            behaviour: edited.isUsable
+                ? edited.logprob(final[final.startIndex + Int(token)]) : logprob)
     }
 
     /// The ids that end texts are not drawn before `minNewTokens`.

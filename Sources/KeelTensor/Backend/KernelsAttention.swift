@@ -22,8 +22,8 @@ struct AttentionPlan {
                     total: Int64(span.keyCount), queries: Int64(span.queries.count),
                     first: Int64(span.queries.lowerBound), dim: Int64(dim),
                     q_stride: Int64(heads * dim),
-                    kv_stride: Int64(kvHeads * dim), window: Int64(window), scale: scale,
-                    softcap: softcap)
+                    kv_stride: Int64(kvHeads * dim), window: Int64(window), flat: 0,
+                    scale: scale, softcap: softcap)
             }
             return body(spans)
         }
@@ -53,6 +53,11 @@ struct AttentionPlan {
                 let tile = tiles[i / kvHeads]
                 let kvHead = i % kvHeads
                 let scratch = Storage(bytes: bytes, device: q.device)
+                if spans[tile.span].queries == 1, group > 1, group <= block {
+                    oneToken(
+                        spans[tile.span], group, kvHead, out, lse, q, k, v, scratch.base)
+                    return
+                }
                 withUnsafePointer(to: spans[tile.span]) { span in
                     for head in kvHead * group..<(kvHead + 1) * group {
                         table.pointee.attention(
@@ -66,6 +71,22 @@ struct AttentionPlan {
         }
         withExtendedLifetime((q, k, v)) {}
         return (out, lse)
+    }
+
+    /// The heads of one token that share keys, at once, as if they were queries: the same bits.
+    private func oneToken(
+        _ span: ck_attention, _ group: Int, _ kvHead: Int, _ out: Tensor, _ lse: Tensor,
+        _ q: Tensor, _ k: Tensor, _ v: Tensor, _ scratch: UnsafeMutableRawPointer
+    ) {
+        var heads = span
+        heads.queries = Int64(group)
+        heads.first = 0
+        heads.q_stride = Int64(dim)
+        heads.flat = 1
+        let head = Int(span.first) * self.heads + kvHead * group
+        q.kernels.pointee.attention(
+            out.cell(head * dim), lse.cell(head), 1, q.cell(head * dim), k.cell(kvHead * dim),
+            v.cell(kvHead * dim), &heads, 0, Int64(group), scratch)
     }
 
     /// Gradients in f32 (f64 under f64), zero where nothing flows.
