@@ -10,6 +10,7 @@ let swiftPlugins = [
     "ALOL": "alol", "GOLD": "gold", "KTO": "kto", "ORPO": "orpo", "PRO": "pro",
     "RewardModel": "reward_model", "SimPO": "simpo",
     "Greedy": "greedy", "Nucleus": "nucleus", "Shuffle": "shuffle", "Sequential": "sequential",
+    "LengthGrouped": "length_grouped", "Curriculum": "curriculum",
     "Repetition": "repetition", "TfidfNovelty": "tfidf_novelty", "PPO": "ppo",
     "PPOMax": "ppo_max", "Reinforce": "reinforce", "GRPO": "grpo", "OnlineDPO": "online_dpo",
 ].sorted { $0.key < $1.key }

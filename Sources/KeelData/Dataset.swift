@@ -10,6 +10,8 @@ package final class Dataset: Sendable {
 
     private let reader: JSONLReader
     private let columns: [String: String]
+    private let layout: RowLayout
+    private let conversation: Conversation
     /// The kind that the rows have in the file.
     private let found: RowKind
     private let conversion: RowConversion
@@ -31,15 +33,18 @@ package final class Dataset: Sendable {
     package var conversionKey: String {
         let renames = columns.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
         return
-            "\(found.rawValue)>\(kind.rawValue) \(JSON.array(renames.map { .string($0) }).text())"
+            "\(found.rawValue)>\(kind.rawValue) \(JSON.array(renames.map { .string($0) }).text()) "
+            + "\(layout.rawValue) \(conversation.key)"
     }
 
     private init(
-        _ reader: JSONLReader, columns: [String: String], found: RowKind,
-        conversion: RowConversion, contents: Contents
+        _ reader: JSONLReader, columns: [String: String], layout: RowLayout,
+        conversation: Conversation, found: RowKind, conversion: RowConversion, contents: Contents
     ) {
         self.reader = reader
         self.columns = columns
+        self.layout = layout
+        self.conversation = conversation
         self.found = found
         self.conversion = conversion
         values = contents.values
@@ -55,22 +60,25 @@ package final class Dataset: Sendable {
     /// - Parameters:
     ///   - wanted: `.text` also takes prompts with an answer, and keeps them as such.
     ///   - columns: Keel's field name to the field's name in the file.
+    ///   - conversation: how messages become texts.
     /// - Throws: `KeelError` or `KeelErrors` (badData; noInput for a missing file): up to
     ///   `errorLimit` bad rows, each with file and line.
     package static func load(
-        path: String, wanted: RowKind, columns: [String: String] = [:]
+        path: String, wanted: RowKind, columns: [String: String] = [:],
+        layout: RowLayout = .auto, conversation: Conversation = .plain
     ) throws -> Dataset {
         let reader = try JSONLReader(path)
         var serving: (kind: RowKind, conversion: RowConversion)?
         var contents = Contents()
+        let checks = conversation.checking
         var errors: [KeelError] = []
         var bad = 0
         for index in 0..<reader.count {
             do {
-                let row = try row(index, of: reader, columns)
+                let row = try row(index, of: reader, columns, layout, conversation)
                 let (kind, conversion) = try serving ?? self.conversion(of: row, wanted: wanted)
                 serving = (kind, conversion)
-                let content = try RowContent(row, kind)
+                let content = try RowContent(row, kind, checks)
                 try check(content, kind, wanted, row)
                 contents.append(conversion.apply(content), of: index)
             } catch let error as KeelError {
@@ -97,7 +105,8 @@ package final class Dataset: Sendable {
                 at: path, fix: "look at the rows' labels and scores", code: .badData)
         }
         return Dataset(
-            reader, columns: columns, found: found, conversion: conversion, contents: contents)
+            reader, columns: columns, layout: layout, conversation: conversation, found: found,
+            conversion: conversion, contents: contents)
     }
 
     /// The row as it stands in the file; null when the file has changed under the run.
@@ -114,7 +123,8 @@ package final class Dataset: Sendable {
     /// - Throws: `KeelError` (badData) when the file has changed under the run.
     package func texts(_ index: Int) throws -> RowTexts {
         let (row, part) = origin(index)
-        let content = try RowContent(Dataset.row(row, of: reader, columns), found)
+        let content = try RowContent(
+            Dataset.row(row, of: reader, columns, layout, conversation), found, conversation)
         let parts = conversion.apply(content)
         guard part < parts.count else {
             throw KeelError(
@@ -122,6 +132,13 @@ package final class Dataset: Sendable {
                 fix: "leave the data alone while it is used", code: .badData)
         }
         return parts[part].texts
+    }
+
+    /// The prompt of a row as rewards read it, where it is messages; nil for plain texts.
+    package func spokenPrompt(_ index: Int) -> String? {
+        let row = try? Dataset.row(
+            origin(index).row, of: reader, columns, layout, .plain)
+        return row.flatMap { try? RowContent($0, found, .plain).texts.words?.prompt }
     }
 
     private func origin(_ index: Int) -> (row: Int, part: Int) {
@@ -155,7 +172,8 @@ package final class Dataset: Sendable {
     }
 
     private static func row(
-        _ index: Int, of reader: JSONLReader, _ columns: [String: String]
+        _ index: Int, of reader: JSONLReader, _ columns: [String: String], _ layout: RowLayout,
+        _ conversation: Conversation
     ) throws -> Row {
         let json = try reader.json(index)
         guard let object = json.object else {
@@ -163,7 +181,14 @@ package final class Dataset: Sendable {
                 "data", "a row must be an object, found \(json.kind)", at: reader.place(index),
                 fix: "write one JSON object per line", code: .badData)
         }
-        return Row(json: object, columns: columns, place: reader.place(index))
+        let row = try layout.normalised(
+            Row(json: object, columns: columns, place: reader.place(index)),
+            hasTemplate: conversation.rendersMessages)
+        if let images = row.json["images"], !images.isNull, images.array?.isEmpty != true {
+            throw row.error(
+                "the row holds images", fix: "Keel trains on texts: use rows without images")
+        }
+        return row
     }
 
     /// What the wanted kind asks of a row beyond its own.
@@ -188,12 +213,6 @@ package final class Dataset: Sendable {
         of row: Row, wanted: RowKind
     ) throws -> (RowKind, RowConversion) {
         let kind = RowKind(fieldsOf: row, wanted: wanted)
-        for field in ["messages", "conversations", "images"] where row.has(field) && kind == nil {
-            throw row.error(
-                "the row holds \"\(field)\"; this build reads plain text only",
-                fix: "render the messages with the model's chat template and store them as \"text\""
-            )
-        }
         guard let kind else { throw row.missing(wanted.fields.needed[0]) }
         if let conversion = RowConversion(kind, to: wanted) { return (kind, conversion) }
         if let field = wanted.fields.needed.first(where: { !row.has($0) }),

@@ -20,11 +20,6 @@ struct Row {
         let name = name(field)
         guard let value = json[name], !value.isNull else { throw missing(field) }
         if let text = value.string { return text }
-        if value.array?.first?.object != nil {
-            throw error(
-                "\"\(name)\" is a list of messages; this build reads plain text only",
-                fix: "render the messages with the model's chat template and store the text")
-        }
         throw error(
             "\"\(name)\" must be a string, found \(value.kind)",
             fix: "write the text of \"\(name)\" as a string")
@@ -50,7 +45,7 @@ struct Row {
     }
 
     /// Fields that mean something to Keel: none of them is a misspelling of another.
-    private static let fields = [
+    static let fields = [
         "prompt", "completion", "chosen", "rejected", "text", "completions", "scores", "label",
         "reward", "rewards",
     ]
@@ -118,6 +113,80 @@ struct Row {
             "\"\(name)\" must be true or false, found \(value.kind)",
             fix: "write true for a completion that is wanted, false for one that is not")
     }
+
+    // MARK: Messages
+
+    /// Whether a field is a list: of messages, where a text could stand.
+    func isList(_ field: String) -> Bool { json[name(field)]?.array != nil }
+
+    /// What a chat template may ask for beside the messages.
+    var variables: JSONObject {
+        var variables = JSONObject()
+        for (key, value) in json["chat_template_kwargs"]?.object ?? JSONObject() {
+            variables[key] = value
+        }
+        for key in ["tools", "documents"] {
+            guard let value = json[key], !value.isNull else { continue }
+            // Some data sets store the schemas as a text.
+            variables[key] = value.string.flatMap { try? JSON.parse($0) } ?? value
+        }
+        return variables
+    }
+
+    /// The messages of a field; a plain text is one message.
+    ///
+    /// - Parameter role: whose words a plain text is.
+    func messages(_ field: String, role: String = "user") throws -> [JSON] {
+        let name = name(field)
+        guard let value = json[name], !value.isNull else { throw missing(field) }
+        return try messages(value, "\"\(name)\"", role: role)
+    }
+
+    /// - Parameter what: how errors call the value.
+    func messages(_ value: JSON, _ what: String, role: String) throws -> [JSON] {
+        if let text = value.string {
+            return [["role": .string(role), "content": .string(text)]]
+        }
+        guard let list = value.array, !list.isEmpty else {
+            throw error(
+                "\(what) must be a text or a list of messages, found "
+                    + (value.array == nil ? value.kind : "an empty list"),
+                fix: "write [{\"role\": \"user\", \"content\": \"...\"}]")
+        }
+        for (index, message) in list.enumerated() {
+            guard let object = message.object, let role = object["role"]?.string else {
+                throw error(
+                    "\(what)[\(index)] has no \"role\"",
+                    fix: "write {\"role\": \"user\", \"content\": \"...\"}")
+            }
+            let content = object["content"] ?? .null
+            let isCall = role == "assistant" && object["tool_calls"] != nil
+            guard content.string != nil || content.array != nil || isCall && content.isNull else {
+                throw error(
+                    "\(what)[\(index)] must have a text as its \"content\", found \(content.kind)",
+                    fix: "write {\"role\": \"\(role)\", \"content\": \"...\"}")
+            }
+            for part in content.array ?? [] where part["text"]?.string == nil {
+                throw error(
+                    "\(what)[\(index)] has a part that is no text",
+                    fix: "Keel trains on texts: leave images and sounds out")
+            }
+        }
+        return list
+    }
+
+    /// Runs what may fail for reasons of the row; its errors name the row's line.
+    func located<T>(_ body: () throws -> T) throws -> T {
+        do {
+            return try body()
+        } catch let error as KeelError {
+            throw KeelError(
+                "data", error.what, at: error.at == nil ? place : "\(place): \(error.at ?? "")",
+                fix: error.fix, code: .badData)
+        }
+    }
+
+    // MARK: Lists
 
     /// A list of texts, none of them missing.
     func texts(_ field: String) throws -> [String] {

@@ -32,7 +32,7 @@ struct RowConversion: Sendable {
             (.scored, .prompt), (.ranked, .prompt):
             self.init(
                 .prompt, "only the prompts of the rows are used; answers stay visible to rewards"
-            ) { [RowContent($0.texts.prompt, [], values: $0.values)] }
+            ) { [RowContent(texts: $0.texts.picking([]), values: $0.values)] }
         case (.preference, .text), (.preference, .promptCompletion):
             self.init(
                 .promptCompletion,
@@ -91,8 +91,7 @@ struct RowConversion: Sendable {
                 var values = RowValues()
                 values.rewards = row.values.rewards.map { [$0[better], $0[worse]] }
                 values.seqValue = row.values.seqValue
-                return RowContent(
-                    row.texts.prompt, [completions[better], completions[worse]], values: values)
+                return RowContent(texts: row.texts.picking([better, worse]), values: values)
             }
         }
     }
@@ -124,6 +123,7 @@ extension RowContent {
         own.rewards = values.rewards.map { [$0[index]] }
         own.margin = nil
         own.sftIndex = nil
-        return RowContent(texts.prompt, [texts.completions[index]], values: own)
+        own.order = nil
+        return RowContent(texts: texts.picking([index]), values: own)
     }
 }

@@ -27,6 +27,13 @@ package enum RowKind: String, Sendable, CaseIterable {
         }
     }
 
+    /// Names that `data.columns` may give to fields of a file.
+    package static let fieldNames =
+        Row.fields + [
+            "messages", "conversations", "instruction", "input", "output", "margin", "seq_values",
+            "sft_index", "score_chosen", "score_rejected", "chosen_score", "rejected_score",
+        ]
+
     /// What a person calls rows of this kind.
     var title: String {
         switch self {
@@ -56,6 +63,14 @@ package enum RowKind: String, Sendable, CaseIterable {
                 self = .scored
             } else {
                 self = row.hasLabel ? .unpaired : hasReward ? .scored : .promptCompletion
+            }
+        } else if row.has("messages") {
+            switch wanted {
+            case .text: self = .text
+            case .prompt: self = .prompt
+            case .scored: self = .scored
+            case .unpaired: self = .unpaired
+            default: self = .promptCompletion
             }
         } else if row.has("text") {
             self = .text

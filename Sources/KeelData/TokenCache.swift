@@ -4,10 +4,11 @@ import KeelCore
 /// anew.
 ///
 /// Little-endian 32-bit words: magic, version, the key's first 8 bytes, rows, three drop counts,
-/// truncated, then per row `index, prompt count, completions, count of each, ids`; a checksum last.
+/// truncated, then per row `index, prompt count, completions, count of each, ids`, whether masks follow, their
+/// bits; a checksum last.
 struct TokenCache {
     /// Changes whenever the format or the way rows are tokenised does.
-    static let version: Int32 = 2
+    static let version: Int32 = 3
     private static let magic: Int32 = 0x4C45_454B  // "KEEL"
 
     let directory: String
@@ -29,6 +30,8 @@ struct TokenCache {
             words += row.completions.map { Int32($0.count) }
             words += row.prompt
             for completion in row.completions { words += completion }
+            words.append(row.masks == nil ? 0 : 1)
+            for mask in row.masks ?? [] { words += TokenCache.packed(mask) }
         }
         words += TokenCache.checksum(words[...])
         var bytes: [UInt8] = []
@@ -76,10 +79,35 @@ struct TokenCache {
             guard counts.count == sides, let promptIDs = rest.take(prompt) else { return nil }
             let completions = counts.compactMap { rest.take($0) }
             guard completions.count == sides else { return nil }
+            guard let hasMasks = rest.count(), hasMasks <= 1 else { return nil }
+            var masks: [[Bool]]?
+            if hasMasks == 1 {
+                let read = counts.compactMap { count in
+                    rest.take((count + 31) / 32).map { TokenCache.unpacked($0, count) }
+                }
+                guard read.count == sides else { return nil }
+                masks = read
+            }
             data.rows.append(
-                TokenizedRow(index: index, prompt: promptIDs, completions: completions))
+                TokenizedRow(
+                    index: index, prompt: promptIDs, completions: completions, masks: masks))
         }
         return rest.isAtEnd ? data : nil
+    }
+
+    /// 32 marks a word.
+    private static func packed(_ mask: [Bool]) -> [Int32] {
+        stride(from: 0, to: mask.count, by: 32).map { start in
+            var word: UInt32 = 0
+            for at in start..<min(start + 32, mask.count) where mask[at] {
+                word |= 1 << UInt32(at - start)
+            }
+            return Int32(bitPattern: word)
+        }
+    }
+
+    private static func unpacked(_ words: [Int32], _ count: Int) -> [Bool] {
+        (0..<count).map { UInt32(bitPattern: words[$0 / 32]) & 1 << UInt32($0 % 32) != 0 }
     }
 
     private var keyWords: [Int32] {

@@ -49,6 +49,20 @@ package struct TokenizedDataset: Sendable, Equatable {
         return result
     }
 
+    /// What becomes of one row: why it is left out, or whether it is cut.
+    ///
+    /// - Throws: `KeelError` (badData) for a row that brings special tokens twice.
+    package static func outcome(
+        of index: Int, in dataset: Dataset, tokenizer: Tokenizer, limits: LengthLimits
+    ) throws -> (reason: String?, isCut: Bool) {
+        let outcome = try RowTokenizer(tokenizer, limits).tokenize(
+            dataset.texts(index), kind: dataset.kind, index: index, place: dataset.place(index))
+        switch outcome {
+        case .kept(_, let isCut): return (nil, isCut)
+        case .dropped(let reason): return (reason.text, false)
+        }
+    }
+
     private static func cacheKey(
         _ dataset: Dataset, _ tokenizer: Tokenizer, _ limits: LengthLimits
     ) -> String {

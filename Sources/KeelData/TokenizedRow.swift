@@ -1,21 +1,30 @@
 /// A data row as token ids: one prompt and its continuations.
 ///
 /// A pair has two completions (chosen, rejected), a prompt-completion row one. Plain text has its
-/// first token as the prompt: nothing predicts that one. Every id of a completion is trained.
+/// first token as the prompt: nothing predicts that one. Every id of a completion is trained, but for
+/// conversations, where the user speaks in between.
 package struct TokenizedRow: Sendable, Equatable {
     /// The row's number in its file, from 0: its permanent id.
     package var index: Int
     package var prompt: [Int32]
     package var completions: [[Int32]]
+    /// Of each completion, which ids are trained; nil = all.
+    package var masks: [[Bool]]?
 
-    package init(index: Int, prompt: [Int32], completions: [[Int32]]) {
+    package init(index: Int, prompt: [Int32], completions: [[Int32]], masks: [[Bool]]? = nil) {
         self.index = index
         self.prompt = prompt
         self.completions = completions
+        self.masks = masks
     }
 
     /// Tokens as a trainer without shared prompts counts them: the prompt once per completion.
     package var tokenCount: Int {
         completions.reduce(0) { $0 + prompt.count + $1.count }
+    }
+
+    /// Which ids of a completion are trained.
+    package func mask(_ completion: Int) -> [Bool] {
+        masks?[completion] ?? [Bool](repeating: true, count: completions[completion].count)
     }
 }

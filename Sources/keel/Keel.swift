@@ -29,6 +29,7 @@ struct Keel: ParsableCommand {
             Forward.self,
             Tokenize.self,
             Detokenize.self,
+            DataCommand.self,
             RewardCommand.self,
             PluginCommand.self,
             MathCommand.self,

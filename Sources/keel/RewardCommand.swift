@@ -5,7 +5,8 @@ import KeelHost
 
 struct RewardCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "reward", abstract: "Tries rewards on data.", subcommands: [Try.self])
+        commandName: "reward", abstract: "Tries rewards on data, and labels data with them.",
+        subcommands: [Try.self, Label.self])
 
     struct Try: KeelCommand {
         static let configuration = CommandConfiguration(
@@ -110,6 +111,63 @@ struct RewardCommand: ParsableCommand {
             let report = try RewardTry(options, catalog: plugins.catalog)
             print(json ? report.json.text() : report.text)
             for warning in report.warnings { Log.warning(warning) }
+        }
+    }
+
+    struct Label: KeelCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Writes a data file again, with the rewards of its completions.",
+            discussion: """
+                EXAMPLES
+                  keel reward label --data rows.jsonl --rewards config.json --out scored.jsonl
+                """)
+
+        @Option(
+            help: ArgumentHelp(
+                "Rows with `completion`, `chosen` and `rejected`, or `completions`.",
+                valueName: "FILE.jsonl"), completion: .file())
+        var data: String
+
+        @Option(
+            help: ArgumentHelp(
+                "A config: its `rewards`, and what `combine` makes of them.", valueName: "CONFIG"),
+            completion: .file())
+        var rewards: String
+
+        @Option(help: ArgumentHelp("The file to write.", valueName: "FILE.jsonl"))
+        var out: String
+
+        @Option(help: ArgumentHelp("The first N rows only.", valueName: "N"))
+        var limit: Int?
+
+        @Option(help: ArgumentHelp("Seeds rewards that draw.", valueName: "N"))
+        var seed: UInt64 = 0
+
+        @Option(help: ArgumentHelp("CPU threads; all cores by default.", valueName: "N"))
+        var threads: Int?
+
+        @Flag(help: "Print a JSON object.")
+        var json = false
+
+        @OptionGroup var plugins: PluginOptions
+        @OptionGroup var global: GlobalOptions
+
+        func validate() throws {
+            for (name, value) in [("--limit", limit), ("--threads", threads)] {
+                if let value, value < 1 { throw ValidationError("\(name) must be at least 1.") }
+            }
+        }
+
+        func run() throws {
+            var options = RewardLabel.Options(data: data, rewards: rewards, out: out)
+            options.limit = limit
+            options.seed = seed
+            options.threads = threads
+            options.progress = { done, all in
+                if done < all { Log.notice("\(done) of \(all) rows scored") }
+            }
+            let report = try RewardLabel.run(options, catalog: plugins.catalog)
+            print(json ? report.text() : RewardLabel.table(report))
         }
     }
 }

@@ -26,6 +26,7 @@ enum Fixture {
     static let root = Files.parent(Files.parent(Files.parent(#filePath)))
     /// Byte-fallback BPE with BOS: a trained tokenizer of 4,003 tokens.
     static let llama2 = Files.join(root, "Tests/Fixtures/tokenizers/llama2_style")
+    static let qwen2 = Files.join(root, "Tests/Fixtures/tokenizers/qwen2_style")
     static let smollm = Files.join(root, "Tests/Fixtures/tokenizers/smollm_style")
     static let shared = Files.join(root, "../shared")
 }

@@ -60,6 +60,74 @@ struct DataSamplerTests {
         #expect(try order("sequential", rows: 5, epoch: 3) == [0, 1, 2, 3, 4])
     }
 
+    private func order(
+        _ plugin: String, params: JSONObject, columns: JSONObject, count: Int,
+        epoch: Int64 = 0, seed: Int64 = 7
+    ) throws -> [Int] {
+        let request: JSONObject = [
+            "rows": JSON(count), "epoch": .int(epoch), "seed": .int(seed),
+            "params": .object(params), "columns": .object(columns),
+        ]
+        return try Workbench.eval(plugin, .object(request)).at("order").cells.map { Int($0) }
+    }
+
+    private func column(_ values: [Int]) -> JSON {
+        ["shape": [JSON(values.count)], "data": .array(values.map { JSON($0) })]
+    }
+
+    /// Steps of four rows: alike in length, the longest first, every row once.
+    @Test func lengthGroupedSteps() throws {
+        let lengths = (0..<102).map { $0 * 37 % 101 }
+        let params: JSONObject = ["batch_size": 4, "group_factor": 5]
+        func made(_ epoch: Int64, _ seed: Int64 = 7) throws -> [Int] {
+            try order(
+                "length_grouped", params: params,
+                columns: ["length": column(lengths), "prompt_length": column(lengths)], count: 102,
+                epoch: epoch, seed: seed)
+        }
+        let first = try made(0)
+        #expect(first.sorted() == Array(0..<102))
+        #expect(try made(0) == first)
+        #expect(try made(1) != first && made(0, 8) != first)
+        let steps = stride(from: 0, to: 100, by: 4).map { first[$0..<$0 + 4].map { lengths[$0] } }
+        #expect(steps[0].max() == 100)
+        let spread = steps.map { Double(($0.max() ?? 0) - ($0.min() ?? 0)) }.reduce(0, +) / 25
+        #expect(spread < 25, "\(spread)")  // 60 where rows are taken at random
+        // The order of the steps says nothing about length.
+        let halves = [steps.prefix(12), steps.suffix(12)].map { half in
+            Double(half.flatMap { $0 }.reduce(0, +)) / 48
+        }
+        #expect(abs(halves[0] - halves[1]) < 30, "\(halves)")
+    }
+
+    @Test func curriculumGrowsFromEasyToHard() throws {
+        let hard = (0..<200).map { $0 * 73 % 199 }
+        func made(_ params: JSONObject, epoch: Int64 = 0) throws -> [Int] {
+            try order(
+                "curriculum", params: params, columns: ["length": column(hard)], count: 200,
+                epoch: epoch)
+        }
+        for pacing in ["linear", "root"] {
+            let rows = try made(["start": 0.2, "pacing": .string(pacing)])
+            #expect(rows.sorted() == Array(0..<200))
+            #expect(rows.prefix(20).allSatisfy { hard[$0] < 80 }, "\(rows.prefix(20))")
+            let mean = { (part: ArraySlice<Int>) in part.reduce(0) { $0 + hard[$1] } / part.count }
+            #expect(mean(rows.prefix(60)) + 40 < mean(rows.suffix(60)))
+            #expect(try made(["start": 0.2, "pacing": .string(pacing)]) == rows)
+        }
+        let sorted = try made(["pacing": "sorted"])
+        #expect(sorted.map { hard[$0] } == hard.sorted())
+        let down = try made(["pacing": "sorted", "descending": true])
+        #expect(down.map { hard[$0] } == hard.sorted(by: >))
+        // Over two epochs, the first meets the easy ones again instead of the hard ones.
+        let slow = try made(["epochs": 2, "start": 0.1])
+        #expect(slow.allSatisfy { hard[$0] <= 110 } && Set(slow).count < 120)
+        // When all are there, it shuffles.
+        let after = try made([:], epoch: 1)
+        #expect(after.sorted() == Array(0..<200))
+        #expect(after.prefix(20).contains { hard[$0] > 150 })
+    }
+
     @Test func shuffleIsAPermutationOfSeedAndEpoch() throws {
         let first = try order("shuffle", rows: 100)
         #expect(first.sorted() == (0..<100).map(Double.init))

@@ -11,7 +11,7 @@ enum KnownColumns {
         "ref_seq_logprobs", "old_seq_logprobs", "behavior_seq_logprobs", "ref_mean_logprobs",
         "old_mean_logprobs", "behavior_mean_logprobs", "rewards", "label", "margin", "rank",
         "model_scores", "sft_index", "advantages", "returns", "shaped_rewards",
-        "ref_vocab_logprobs", "bootstrap_values", "greedy_rewards",
+        "ref_vocab_logprobs", "prompt_length", "bootstrap_values", "greedy_rewards",
     ])
 
     /// Whether a name that a component needs means something.

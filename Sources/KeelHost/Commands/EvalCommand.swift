@@ -35,21 +35,27 @@ package enum EvalCommand {
             options.rewardsPath, catalog: catalog)
         let device = Device.cpu(
             threads: options.threads ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
-        let dataset = try Dataset.load(
-            path: options.data, wanted: .prompt, columns: config.data.renames)
         let rewards = try RewardSet(
             config, choices, catalog: catalog, seed: options.seed,
             models: .init(device: device, policy: options.model))
 
         func completions(_ folder: String) throws -> (Model, [Sample], RewardSet.Scored) {
             let tokenizer = try Tokenizer.load(directory: folder)
+            let template = try ChatTemplate.load(
+                directory: folder, tokenizer: tokenizer, file: config.data.chatTemplate)
+            let dataset = try Dataset.load(
+                path: options.data, wanted: .prompt, columns: config.data.renames,
+                layout: RowLayout(config.data.type),
+                conversation: Conversation(template, tokenizer: tokenizer, trained: .assistant))
             let model = try Model.load(directory: folder, dtype: options.dtype, device: device)
             let limits = LengthLimits(
                 maxLength: model.contextLength - 1, maxPromptLength: nil, maxCompletionLength: nil)
             let tokens = try TokenizedDataset.tokenize(
                 dataset, tokenizer: tokenizer, limits: limits, cacheDirectory: nil)
             let prompts = tokens.rows.prefix(options.rows ?? .max).map {
-                Prompt(row: $0.index, tokens: $0.prompt, json: dataset.row($0.index))
+                Prompt(
+                    row: $0.index, tokens: $0.prompt, json: dataset.row($0.index),
+                    text: dataset.spokenPrompt($0.index))
             }
             let sampling = Sampling(
                 config.sampler, model: model, tokenizer: tokenizer,

@@ -82,7 +82,7 @@ package struct RewardTry {
         let isPairs = first["completion"] == nil && first["chosen"] != nil
         let dataset = try Dataset.load(
             path: options.data, wanted: isPairs ? .preference : .promptCompletion,
-            columns: config.data.renames)
+            columns: config.data.renames, layout: RowLayout(config.data.type))
         let count = min(options.limit ?? dataset.count, dataset.count)
         let names = isPairs ? ["chosen", "rejected"] : ["completion"]
         let batch = try RewardTry.batch(dataset, count: count, sides: names.count)
@@ -194,13 +194,13 @@ package struct RewardTry {
         var groups: [String: Int32] = [:]
         return (0..<sides).flatMap { side in
             texts.enumerated().map { index, text in
-                let prompt = text.prompt ?? ""
+                let (prompt, completions) = text.spoken
                 let group = groups[prompt, default: Int32(clamping: groups.count)]
                 groups[prompt] = group
                 return RewardRow(
                     id: UInt64(index), prompt: Array(prompt.utf8),
                     response: Array(
-                        (side < text.completions.count ? text.completions[side] : "").utf8),
+                        (side < completions.count ? completions[side] : "").utf8),
                     row: dataset.row(index), group: group)
             }
         }

@@ -1,4 +1,5 @@
 import KeelCore
+import KeelData
 
 extension RunConfig {
     /// The config in a file, resolved, or everything that is wrong with it at once.
@@ -64,9 +65,22 @@ extension RunConfig {
         }
     }
 
+    /// Renames are of fields that mean something.
+    private func checkColumns(_ reader: ConfigReader) {
+        for name in data.columns.keys where !RowKind.fieldNames.contains(name) {
+            let near = nearest(name, among: RowKind.fieldNames).map { "did you mean \"\($0)\"? " }
+            reader.report(
+                "data.columns renames \"\(name)\", which is no field that Keel reads",
+                at: "data.columns.\(name)",
+                fix: (near ?? "") + "write {\"KEEL'S NAME\": \"NAME IN THE FILE\"}; Keel reads "
+                    + RowKind.fieldNames.joined(separator: ", "))
+        }
+    }
+
     /// Rules that span several keys.
     private func check(_ reader: ConfigReader) {
         checkRewards(reader)
+        checkColumns(reader)
         checkSampler(reader)
         order.run.check(at: "order.run", reader)
         if train.evalSteps != nil, data.valid == nil {

@@ -74,6 +74,23 @@ package struct DataConfig: ConfigSection {
         "Texts or prompts with completions that online training must not forget, JSONL.")
     package var ptx: String? = nil
 
+    @Key(
+        "type",
+        "How rows are laid out: sharegpt (conversations), alpaca (instruction, input, output), keel; auto: as the fields of a row say."
+    )
+    package var type = DataTypeChoice.auto
+
+    @Key(
+        "train_on",
+        "Of conversations: what the assistant says, its last turn, or all. all also trains the prompts of completions, with objectives for texts."
+    )
+    package var trainOn = TrainOnChoice.assistant
+
+    @Key(
+        "chat_template", .file,
+        "A Jinja file that turns messages into text; null: that of the model's folder.")
+    package var chatTemplate: String? = nil
+
     @Key("columns", "Renames: Keel's field name -> the field's name in the file.")
     package var columns = JSONObject()
 
@@ -89,17 +106,33 @@ package struct DataConfig: ConfigSection {
 
     @Key(
         "max_prompt_length", .from(1),
-        "Most tokens of a prompt (its end is kept); null for no limit of its own.")
+        "Most tokens of a prompt; null for no limit of its own.")
     package var maxPromptLength: Int? = nil
 
     @Key(
         "max_completion_length", .from(1),
-        "Most tokens of a completion, in the data (its start is kept) and when generating (null: 512)."
+        "Most tokens of a completion, in the data and when generating (null: 512)."
     )
     package var maxCompletionLength: Int? = nil
 
+    @Key(
+        "truncation_side",
+        "Where a prompt is cut that is too long: left keeps its end (and BOS), right its start.")
+    package var truncationSide = SideChoice.left
+
+    @Key(
+        "completion_truncation_side",
+        "Where a completion of the data is cut that is too long: right keeps its start.")
+    package var completionTruncationSide = SideChoice.right
+
     package init() {}
 }
+
+package enum DataTypeChoice: String, ConfigChoice { case auto, keel, sharegpt, alpaca }
+
+package enum TrainOnChoice: String, ConfigChoice { case assistant, all, last }
+
+package enum SideChoice: String, ConfigChoice { case left, right }
 
 package enum RewardSourceChoice: String, ConfigChoice { case auto, data, plugins }
 

@@ -56,7 +56,7 @@ extension ColumnBatch {
         for (side, prefix) in prefixes.enumerated() {
             let completions = rows.map { $0.completions[side] }
             batch.columns[prefix + "mask"] = .padded(
-                completions.map { [Double](repeating: 1, count: $0.count) })
+                rows.map { row in row.mask(side).map { $0 ? 1 : 0 } })
             batch.columns[prefix + "tokens"] = .paddedInts(completions)
             batch.columns[prefix + "length"] = Column(ints: completions.map { Int32($0.count) })
         }

@@ -43,7 +43,8 @@ final class EpochRows {
             let needsRows = sampler.needs.contains { $0 == "row" || $0 == "row?" }
             rows = try sampler.order(
                 epoch: epoch, count: order.rowCount, columns: columns,
-                rows: needsRows ? (0..<order.rowCount).map(row) : [])
+                rows: needsRows ? (0..<order.rowCount).map(row) : [],
+                context: CallContext(facts: ["rows_per_step": Double(order.rowsPerStep)]))
             current = (epoch, rows, before)
         }
         return order.positions(of: step).map { rows[$0] }

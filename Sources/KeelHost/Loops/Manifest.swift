@@ -25,7 +25,14 @@ enum Manifest {
     }
 
     static func data(_ setup: RunSetup) -> JSON {
-        .object(JSONObject(pairs: setup.dataHashes.map { ($0.0, ["sha256": .string($0.1)]) }))
+        let counts = Dictionary(setup.dataCounts, uniquingKeysWith: { $1 })
+        return .object(
+            JSONObject(
+                pairs: setup.dataHashes.map { name, hash in
+                    var entry: JSONObject = ["sha256": .string(hash)]
+                    for (key, value) in counts[name]?.object ?? JSONObject() { entry[key] = value }
+                    return (name, .object(entry))
+                }))
     }
 
     /// Says what differs from the run that wrote the checkpoint, where going on is possible all the same.

@@ -47,6 +47,7 @@ struct Mismatched {
             let other = inStep.first(where: isOther) ?? inData.first(where: isOther) ?? place
             let room = max(1, maxLength - row.prompt.count)
             row.completions = [Array(rows.rows[other].completions[0].prefix(room))]
+            row.masks = rows.rows[other].masks.map { [Array($0[0].prefix(room))] }
             return row
         }
     }

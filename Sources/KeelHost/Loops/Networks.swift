@@ -51,6 +51,8 @@ final class Networks {
     /// Divides the logits; the same for policy, reference and sampling (decision 9).
     let temperature: Double
     let seed: UInt64
+    /// The text of a template that takes the place of the model's own in what is saved.
+    var chatTemplate: String?
 
     init(
         policy: Model, critic: Model? = nil, valueHead: ValueHead? = nil, reference: Model? = nil,
@@ -218,6 +220,9 @@ final class Networks {
         } else {
             try policy.saveAdapter(to: folder, base: Files.absolute(policy.directory ?? ""))
         }
+        if let chatTemplate {
+            try AtomicWrite.file(Files.join(folder, "chat_template.jinja"), chatTemplate)
+        }
         try critic?.save(to: Files.join(folder, Networks.criticFolder))
         try valueHead?.save(to: folder)
     }
@@ -272,6 +277,21 @@ struct ColumnPass {
     /// The sum of a column's cells; nil where it is not there.
     func sum(_ name: String) -> Double? {
         outputs.first { $0.name == name }?.tensor.doubles().reduce(0, +)
+    }
+
+    /// Entropy, hits and number of the targets that are trained.
+    func counts(trainedIn rows: [TokenizedRow]) -> (entropy: Double, correct: Double, targets: Int)
+    {
+        guard rows.contains(where: { $0.masks != nil }) else {
+            return (sum("entropy") ?? 0, Double(correct.count { $0 }), correct.count)
+        }
+        let trained = rows.flatMap { row in row.completions.indices.flatMap { row.mask($0) } }
+        let entropies = outputs.first { $0.name == "entropy" }?.tensor.doubles() ?? []
+        return (
+            zip(entropies, trained).reduce(0) { $0 + ($1.1 ? $1.0 : 0) },
+            Double(zip(correct, trained).count { $0 && $1 }),
+            correct.isEmpty ? 0 : trained.count { $0 }
+        )
     }
 
     /// Adds the columns to a batch, one for every side.

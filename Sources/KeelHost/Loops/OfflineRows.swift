@@ -94,6 +94,7 @@ struct OfflineRows {
     /// The columns that a data sampler may order rows by: `[N]` each.
     func orderColumns(of places: [Int], _ sides: Sides) -> [String: Column] {
         var columns = ColumnBatch.lengths(of: self[places], sides)
+        columns["prompt_length"] = Column(ints: places.map { Int32(rows[$0].prompt.count) })
         for (name, column) in dataColumns(of: places, sides) where column.shape.count == 1 {
             columns[name] = column
         }

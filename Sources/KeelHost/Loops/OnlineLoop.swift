@@ -54,6 +54,7 @@ final class OnlineLoop: TrainingLoop {
         promptsPerRollout = rolloutRows / maker.samplesPerPrompt
         order = EpochRows(
             count: prompts.count, perStep: promptsPerRollout, sampler: sampler,
+            columns: ["prompt_length": Column(ints: prompts.map { Int32($0.tokens.count) })],
             row: { prompts[$0].json })
         numbers = Dictionary(
             prompts.enumerated().map { ($1.row, $0) }, uniquingKeysWith: { first, _ in first })

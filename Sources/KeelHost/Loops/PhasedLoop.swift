@@ -19,11 +19,15 @@ final class PhaseRun {
     let parts: [Part]
     /// The schedule of a trainer's rate over so many steps.
     let schedule: (Trainer, Int) -> Schedule
+    /// What became of the rows of the data, logged with the first step.
+    let dataMetrics: [(String, Double)]
 
     init(
         phase: Phase, loop: any TrainingLoop, update: PolicyUpdate, isOnline: Bool, length: Length,
-        parts: [Part], schedule: @escaping (Trainer, Int) -> Schedule
+        parts: [Part], dataMetrics: [(String, Double)] = [],
+        schedule: @escaping (Trainer, Int) -> Schedule
     ) {
+        self.dataMetrics = dataMetrics
         self.phase = phase
         self.loop = loop
         self.update = update
@@ -106,7 +110,11 @@ final class PhasedLoop: TrainingLoop {
         while isPhaseEnd(step), place.number + 1 < phases.count {
             try enter(place.number + 1, firstStep: step)
         }
-        return try current.loop.step(step - place.firstStep)
+        var result = try current.loop.step(step - place.firstStep)
+        if step == place.firstStep {
+            for (name, value) in current.dataMetrics { result.metrics[name] = value }
+        }
+        return result
     }
 
     func evaluate(step: Int) throws -> OrderedDictionary<String, Double> {

@@ -161,9 +161,10 @@ final class PolicyUpdate {
                     pass.seeds(result.gradients, sides, counts: part.map(\.completions.count)))
             }
             outcome.tokens += part.reduce(0) { $0 + $1.tokenCount }
-            entropySum += pass.sum("entropy") ?? 0
-            correctSum += Double(pass.correct.count { $0 })
-            targets += pass.correct.count
+            let counts = pass.counts(trainedIn: part)
+            entropySum += counts.entropy
+            correctSum += counts.correct
+            targets += counts.targets
         }
         let sums = try communicator.allReduce([
             outcome.loss, entropySum, correctSum, Double(targets),

@@ -82,15 +82,25 @@ struct PreparedDataset {
         return ColumnSource(names) { name in
             let (prefix, base) = ColumnNames.split(name)
             let side = update.prefixes.firstIndex(of: prefix) ?? 0
-            let counts = rows.map { Double($0.completions[side].count) }
+            let masks = rows.map { $0.masks?[side] }
+            let counts = zip(rows, masks).map { row, mask in
+                Double(mask?.count { $0 } ?? row.completions[side].count)
+            }
+            /// The sum over what is trained.
+            func sum(_ row: Int, _ cells: some Collection<Double>) -> Double {
+                guard let mask = masks[row] else { return cells.reduce(0, +) }
+                return zip(cells, mask).reduce(0) { $0 + ($1.1 ? $1.0 : 0) }
+            }
             func reduced(_ sums: [Double]) -> Column {
-                Column(base.hasSuffix("mean_logprobs") ? zip(sums, counts).map { $0 / $1 } : sums)
+                Column(
+                    base.hasSuffix("mean_logprobs")
+                        ? zip(sums, counts).map { $1 == 0 ? 0 : $0 / $1 } : sums)
             }
             if base.hasPrefix("ref_"), let reference {
                 let all = try reference.logprobs(rows)
                 return reduced(
                     rows.indices.map { row in
-                        all[row * update.prefixes.count + side].reduce(0) { $0 + Double($1) }
+                        sum(row, all[row * update.prefixes.count + side].map(Double.init))
                     })
             }
             let isSum = base.hasSuffix("_logprobs")
@@ -102,7 +112,7 @@ struct PreparedDataset {
             let (values, width) = (column.values, column.shape[1])
             // Cells past the end of a row are 0.
             return reduced(
-                rows.indices.map { values[$0 * width..<($0 + 1) * width].reduce(0, +) })
+                rows.indices.map { sum($0, values[$0 * width..<($0 + 1) * width]) })
         }
     }
 

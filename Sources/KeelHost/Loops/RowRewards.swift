@@ -156,32 +156,24 @@ struct RowRewards {
     private func score(_ part: RunData.Part) throws -> [[Double]] {
         let set = try makeSet()
         var scores = [[Double]](repeating: [], count: set.runners.count)
-        var batch: [RewardRow] = []
-        func flush() throws {
-            for runner in set.runners { try runner.submit(batch, context: CallContext()) }
-            for (number, runner) in set.runners.enumerated() {
-                // A row whose scoring failed under the policy to go on without it is NaN: it is dropped.
-                scores[number] += try runner.collect().map { Double($0.value) }
+        let batches = RewardBatches(set) { _, answers in
+            // A row whose scoring failed under the policy to go on without it is NaN: it is dropped.
+            for (number, own) in answers.enumerated() {
+                scores[number] += own.map { Double($0.value) }
             }
-            batch = []
         }
-        var (group, last): (Int32, [Int32]) = (-1, [])
         for row in part.tokens.rows {
-            if row.prompt != last || group < 0 {
-                if batch.count >= 1024 { try flush() }
-                (group, last) = (group + 1, row.prompt)
-            }
-            let texts = try part.rows.texts(row.index)
+            let spoken = try part.rows.texts(row.index).spoken
             let json = part.rows.row(row.index)
-            for (text, tokens) in zip(texts.completions, row.completions) {
-                batch.append(
+            for (text, tokens) in zip(spoken.completions, row.completions) {
+                try batches.add(
                     RewardRow(
-                        id: UInt64(row.index), prompt: Array((texts.prompt ?? "").utf8),
+                        id: UInt64(row.index), prompt: Array(spoken.prompt.utf8),
                         response: Array(text.utf8), tokens: tokens, promptTokens: row.prompt,
-                        row: json, group: group))
+                        row: json))
             }
         }
-        try flush()
+        try batches.finish()
         return scores
     }
 
@@ -217,6 +209,7 @@ struct RowRewards {
             part.tokens.rows[place].completions[$0]
         }
         part.values[index].rewards = order.map { rewards[$0] }
+        part.values[index].order = part.values[index].order.map { known in order.map { known[$0] } }
         part.values[index].sftIndex = part.values[index].sftIndex.flatMap(order.firstIndex(of:))
     }
 

@@ -13,6 +13,19 @@ struct RunData {
         /// By the rows' numbers.
         var values: [RowValues]
 
+        /// What became of the rows: in the file's terms, as metrics are named.
+        var counts: [(String, Int)] {
+            [
+                ("rows", rows.count), ("used", tokens.rows.count),
+                ("dropped_empty", tokens.droppedEmptyAnswer + tokens.droppedEmptyPrompt),
+                ("dropped_long_prompt", tokens.droppedLongPrompt),
+                ("dropped_no_reward", rows.count - tokens.dropped - tokens.rows.count),
+                ("truncated", tokens.truncated),
+            ]
+        }
+
+        var metrics: [(String, Double)] { counts.map { ("data/\($0)", Double($1)) } }
+
         /// For an offline loop.
         var offline: OfflineRows {
             OfflineRows(rows: tokens.rows, values: values) { [rows] in rows.row($0) }
@@ -36,14 +49,17 @@ struct RunData {
         self.kind = kind
         let isOnline = kind == "rollouts"
         let wanted = try RunData.rowKind(kind, component)
-        let limits = LengthLimits(
-            maxLength: config.data.maxLength, maxPromptLength: config.data.maxPromptLength,
-            maxCompletionLength: isOnline ? nil : config.data.maxCompletionLength)
+        let limits = RunData.limits(config, kind: kind)
+        let conversation = try Conversation(
+            RunData.template(config, tokenizer), tokenizer: tokenizer,
+            trained: isOnline ? .assistant : TrainedPart(config.data.trainOn))
         let cache = Files.userFolder("XDG_CACHE_HOME", ".cache")
         var notes: [String] = []
         var hashes: [(String, String)] = []
         func load(_ path: String, _ name: String) throws -> Part {
-            let rows = try Dataset.load(path: path, wanted: wanted, columns: config.data.renames)
+            let rows = try Dataset.load(
+                path: path, wanted: wanted, columns: config.data.renames,
+                layout: RowLayout(config.data.type), conversation: conversation)
             let tokens = try TokenizedDataset.tokenize(
                 rows, tokenizer: tokenizer, limits: limits, cacheDirectory: cache)
             notes += (rows.notes + tokens.notes).map { "data.\(name): \($0)" }
@@ -61,6 +77,22 @@ struct RunData {
         self.hashes = hashes
     }
 
+    /// The chat template of the config, else of the model's folder; nil where there is none.
+    static func template(_ config: RunConfig, _ tokenizer: Tokenizer) throws -> ChatTemplate? {
+        try ChatTemplate.load(
+            directory: config.model.path, tokenizer: tokenizer, file: config.data.chatTemplate)
+    }
+
+    static func limits(_ config: RunConfig, kind: String) -> LengthLimits {
+        var limits = LengthLimits(
+            maxLength: config.data.maxLength, maxPromptLength: config.data.maxPromptLength,
+            maxCompletionLength: kind == "rollouts" ? nil : config.data.maxCompletionLength)
+        limits.keepsPromptEnd = config.data.truncationSide == .left
+        limits.keepsAnswerStart = config.data.completionTruncationSide == .right
+        limits.trainsPrompt = kind == "text" && config.data.trainOn == .all
+        return limits
+    }
+
     private static func rowKind(_ dataKind: String, _ component: Component) throws -> RowKind {
         switch dataKind {
         case "text": return .text
@@ -76,6 +108,15 @@ struct RunData {
                 fix: "this Keel trains on text, pairs, ranked, scored, unpaired and rollouts",
                 code: .unavailable)
         }
+    }
+
+    /// What became of the rows of each file, for the manifest.
+    var counts: [(String, JSON)] {
+        [("train", RunData.json(train))] + (valid.map { [("valid", RunData.json($0))] } ?? [])
+    }
+
+    private static func json(_ part: Part) -> JSON {
+        .object(JSONObject(pairs: part.counts.map { ($0, JSON($1)) }))
     }
 
     /// Gives the rows their rewards, where the objective needs any.
@@ -120,6 +161,27 @@ struct RunData {
                 "data", "a row has \(longest) tokens, the model takes \(model.contextLength)",
                 at: file.path, fix: "set data.max_length to \(model.contextLength) or less",
                 code: .badData)
+        }
+    }
+}
+
+extension TrainedPart {
+    init(_ choice: TrainOnChoice) {
+        switch choice {
+        case .assistant: self = .assistant
+        case .all: self = .all
+        case .last: self = .last
+        }
+    }
+}
+
+extension RowLayout {
+    init(_ choice: DataTypeChoice) {
+        switch choice {
+        case .auto: self = .auto
+        case .keel: self = .keel
+        case .sharegpt: self = .sharegpt
+        case .alpaca: self = .alpaca
         }
     }
 }

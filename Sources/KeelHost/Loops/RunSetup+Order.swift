@@ -25,7 +25,7 @@ extension RunSetup {
     static func check(
         _ needs: [String], given: [String], _ phase: PlannedPhase, _ config: RunConfig
     ) throws {
-        let ordering = ["length", "row"]
+        let ordering = ["length", "prompt_length", "row"]
         let common = [
             "loss", "logprobs", "seq_logprobs", "mean_logprobs", "entropy", "mask", "tokens",
             "ref_logprobs", "ref_seq_logprobs", "ref_mean_logprobs",

@@ -23,6 +23,8 @@ final class RunSetup {
     let notes: [String]
     /// Name -> SHA-256 of the data files.
     let dataHashes: [(String, String)]
+    /// Name -> what became of the rows of the data files.
+    let dataCounts: [(String, JSON)]
 
     /// Where the run writes what it did when.
     let trace: Trace?
@@ -98,6 +100,7 @@ final class RunSetup {
             reference: needsStates ? frozen?.model : nil, tokenizer: tokenizer, device: device)
         networks.movingReference = try ReferenceSync.model(
             frozen?.model, policy: policy, hasStates: needsStates, config)
+        networks.chatTemplate = try config.data.chatTemplate.map(Files.readText)
         self.networks = networks
         for phase in planned {
             try data[phase.dataKind]?.check(fits: networks.policy, room: phase.isOnline ? 1 : 0)
@@ -111,6 +114,7 @@ final class RunSetup {
             }
         }
         self.notes = notes
+        dataCounts = data[planned[0].dataKind]?.counts ?? []
         let trainers = Trainers(networks, Set(planned.flatMap(\.parts)), config)
         optimizer = trainers
         // What no phase trains costs no gradients.
@@ -183,7 +187,7 @@ final class RunSetup {
             }
             return PhaseRun(
                 phase: item.phase, loop: loop, update: update, isOnline: item.isOnline,
-                length: item.length, parts: item.parts,
+                length: item.length, parts: item.parts, dataMetrics: rows.train.metrics,
                 schedule: { item.schedule($0, $1, config) })
         }
         loop = PhasedLoop(phases, trainers: trainers)
@@ -217,7 +221,9 @@ final class RunSetup {
     ) -> OnlineLoop {
         let prompts = { (data: RunData.Part) in
             data.tokens.rows.map {
-                Prompt(row: $0.index, tokens: $0.prompt, json: data.rows.row($0.index))
+                Prompt(
+                    row: $0.index, tokens: $0.prompt, json: data.rows.row($0.index),
+                    text: data.rows.spokenPrompt($0.index))
             }
         }
         return OnlineLoop(

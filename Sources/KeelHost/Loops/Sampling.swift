@@ -11,6 +11,8 @@ struct Prompt {
     var tokens: [Int32]
     /// The data set row, which rewards may look at.
     var json: JSON
+    /// What rewards read; nil: the row's "prompt", else the tokens' text.
+    var text: String? = nil
 }
 
 /// A completion of a prompt, as the policy sampled it.
@@ -98,7 +100,8 @@ struct Sampling {
             model, settings, sampler: isGreedy ? ArgmaxSampling() : sampler,
             ending: stops.isEmpty ? nil : stops)
         let texts = try prompts.map { prompt in
-            try prompt.json["prompt"]?.string ?? tokenizer.decode(prompt.tokens, skipSpecial: true)
+            try prompt.text ?? prompt.json["prompt"]?.string
+                ?? tokenizer.decode(prompt.tokens, skipSpecial: true)
         }
         var samples = [Sample?](repeating: nil, count: requests.count)
         var failure: (any Error)?

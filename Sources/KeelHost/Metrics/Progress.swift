@@ -17,8 +17,10 @@ package struct Terminal: Sendable {
     }
 
     /// The terminal of this process: `NO_COLOR`, `CLICOLOR_FORCE`, `TERM=dumb` and `COLUMNS` count.
-    package init(color: ColorChoice = .auto) {
-        isInteractive = isatty(2) == 1 && Files.environment("TERM") != "dumb"
+    ///
+    /// - Parameter output: 2, stderr, or 1, stdout.
+    package init(color: ColorChoice = .auto, output: Int32 = 2) {
+        isInteractive = isatty(output) == 1 && Files.environment("TERM") != "dumb"
         switch color {
         case .always: hasColor = true
         case .never: hasColor = false

@@ -15,6 +15,8 @@ package struct ChatTemplate: Sendable {
     private let statements: [TemplateStatement]
     private let name: String
     private let specials: [String: String]
+    /// Two templates with the same hash write the same texts.
+    package let contentHash: String
     /// Whether the template has `{% generation %}` marks.
     package let hasMarks: Bool
 
@@ -26,21 +28,29 @@ package struct ChatTemplate: Sendable {
         statements = try TemplateParser.statements(source, name: name)
         self.name = name
         self.specials = specials
+        let roles = specials.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
+        contentHash = SHA256.hex(([source] + roles).joined(separator: "\n"))
         hasMarks = ChatTemplate.hasMarks(statements)
     }
 
     /// The template of a model's directory: `chat_template.jinja`, else what tokenizer_config.json or
     /// chat_template.json hold.
     ///
+    /// - Parameter given: a file that is used in their place.
     /// - Returns: nil when the directory has none.
     /// - Throws: `KeelError` (badData) for what cannot be read or is not supported.
-    package static func load(directory: String, tokenizer: Tokenizer) throws -> ChatTemplate? {
+    package static func load(
+        directory: String, tokenizer: Tokenizer, file given: String? = nil
+    ) throws -> ChatTemplate? {
         var specials: [String: String] = [:]
         let roles: [(String, Int32?)] = [
             ("bos_token", tokenizer.special.bos), ("eos_token", tokenizer.special.eos),
             ("pad_token", tokenizer.special.pad), ("unk_token", tokenizer.special.unk),
         ]
         for (role, id) in roles { specials[role] = id.flatMap(tokenizer.text(of:)) }
+        if let given {
+            return try ChatTemplate(try Files.readText(given), name: given, specials: specials)
+        }
         return try source(directory: directory).map {
             try ChatTemplate($0.text, name: $0.name, specials: specials)
         }
