@@ -16,6 +16,9 @@ struct NumericFault {
 
     private var place: String { "step \(context.step + 1)" }
 
+    /// nan has no sign that would tell anything.
+    private static func text(_ number: Double) -> String { number.isNaN ? "nan" : "\(number)" }
+
     private static func names(_ rows: [Int]) -> String {
         let shown = rows.prefix(8).map(String.init).joined(separator: ", ")
         return "row\(rows.count == 1 ? "" : "s") \(shown)\(rows.count > 8 ? ", ..." : "")"
@@ -30,14 +33,15 @@ struct NumericFault {
         }
         if let weight = faultyWeight() {
             return KeelError(
-                "train", "the loss became \(loss): the weight \(weight) is not finite",
+                "train",
+                "the loss became \(NumericFault.text(loss)): the weight \(weight) is not finite",
                 at: at(rows), fix: "go back to an earlier checkpoint with a lower learning rate",
                 code: .failed)
         }
         if let fault = try faultyLayer(rows) {
             return KeelError(
                 "train",
-                "the loss became \(loss): \(fault.model) gives numbers that are not finite, first in \(fault.module)",
+                "the loss became \(NumericFault.text(loss)): \(fault.model) gives numbers that are not finite, first in \(fault.module)",
                 at: at(fault.rows), fix: "lower train.learning_rate, or train in f32",
                 code: .failed)
         }
@@ -48,14 +52,15 @@ struct NumericFault {
         guard let (name, bad) = columns.first else {
             return KeelError(
                 "train",
-                "the loss became \(loss), from columns that are all finite: in \(update.objective.component.title)",
+                "the loss became \(NumericFault.text(loss)), from columns that are all finite: in \(update.objective.component.title)",
                 at: at(rows),
                 fix: "lower train.learning_rate, or look at the objective's parameters",
                 code: .failed)
         }
         let all = columns.map { "\"\($0.0)\"" }.joined(separator: ", ")
         return KeelError(
-            "train", "the loss became \(loss): not finite in \(all), first \"\(name)\"",
+            "train",
+            "the loss became \(NumericFault.text(loss)): not finite in \(all), first \"\(name)\"",
             at: "\(place), \(NumericFault.names(bad))",
             fix: "lower train.learning_rate, or look at these rows with `keel reward try`",
             code: .failed)
@@ -127,7 +132,7 @@ struct NumericFault {
             ? "its norm overflows"
             : "in \(shown)\(tensors.count > 3 ? " and \(tensors.count - 3) more tensors" : "")"
         return KeelError(
-            "train", "the gradient became \(norm): \(where_)",
+            "train", "the gradient became \(NumericFault.text(norm)): \(where_)",
             at: "\(place), \(NumericFault.names(bad))",
             fix: "lower train.learning_rate", code: .failed)
     }
