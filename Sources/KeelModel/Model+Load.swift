@@ -11,26 +11,31 @@ extension Model {
     ///     gets a new score head, which makes it a reward model or a critic.
     ///   - scoreStart: how a new score head starts.
     ///   - seed: of a new score head.
+    ///   - hasMaster: whether a weight has an f32 master of its own beside its bf16 copy: those that are trained.
+    ///     One without is frozen.
     ///   - padID: what fills rows, for the config of a model with a new score head that does not say so:
     ///     transformers needs it to score batches. An id that ends texts is left out, or it would not be scored.
     /// - Throws: `KeelError`: `noInput` for missing files, `badData` for what is wrong in them or not supported.
     package static func load(
         directory: String, dtype: DType, device: Device, outputs: Outputs? = nil,
-        scoreStart: Weight.Start = .normal(1), seed: UInt64 = 0, padID: Int32? = nil
+        scoreStart: Weight.Start = .normal(1), seed: UInt64 = 0, padID: Int32? = nil,
+        hasMaster: (Weight) -> Bool = { _ in true }
     ) throws -> Model {
         let layout = try ModelDirectory(
             directory, outputs: outputs, scoreStart: scoreStart, padID: padID)
         let found = try layout.match()
-        let master: DType = dtype == .f64 ? .f64 : .f32
         let std = try layout.config.initializerRange()
         var byWeight: [String: Parameter] = [:]
         var new: [Parameter] = []
         for (weight, location) in found {
+            let isTrained = hasMaster(weight)
+            let master = isTrained ? dtype.accumulator : dtype
             let values =
                 try location?.tensor(dtype: master, device: device)
                 ?? weight.new(seed: seed, std: std, dtype: master, device: device)
             let parameter = Parameter(
                 name: location?.entry.name ?? weight.name, master: values, compute: dtype)
+            parameter.isTrained = isTrained
             byWeight[weight.name] = parameter
             if location == nil { new.append(parameter) }
         }

@@ -120,7 +120,7 @@ package final class Model: @unchecked Sendable {
     }
 
     private func copy(of parameter: Parameter) -> Tensor {
-        let cells = Tensor(zeros: parameter.shape, dtype: parameter.master.dtype, device: device)
+        let cells = Tensor(zeros: parameter.shape, dtype: dtype.accumulator, device: device)
         cells.copy(from: parameter.master)
         return cells
     }

@@ -4,7 +4,7 @@ import KeelTensor
 package final class Parameter: @unchecked Sendable {
     /// As in the weight file.
     package let name: String
-    /// f32; f64 in a model that computes in f64.
+    /// f32; f64 in a model that computes in f64; of a frozen weight the computing copy itself.
     package let master: Tensor
     /// What layers read: the master itself, or its bf16 rounding.
     package let compute: Tensor

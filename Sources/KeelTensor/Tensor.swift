@@ -14,6 +14,8 @@ package struct Tensor: Sendable {
     package let dtype: DType
     /// Where the derivative goes, if anywhere.
     let place: Place?
+    /// Set where a backward pass need not keep the cells.
+    var origin: Origin?
 
     struct Place: Sendable {
         let tape: Tape

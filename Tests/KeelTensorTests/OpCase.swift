@@ -62,6 +62,12 @@ struct OpCase: Sendable, CustomTestStringConvertible {
         OpCase(name: "swiglu", shapes: [[90, 211], [90, 211]], terms: 8) { x, _ in
             NN.swiglu(x[0], x[1])
         },
+        OpCase(name: "geglu, tanh", shapes: [[90, 211], [90, 211]], terms: 8) { x, _ in
+            NN.geglu(x[0], x[1])
+        },
+        OpCase(name: "geglu, erf", shapes: [[90, 211], [90, 211]], terms: 8) { x, _ in
+            NN.geglu(x[0], x[1], approximate: .erf)
+        },
         OpCase(name: "silu", shapes: [[90, 211]], terms: 8) { x, _ in NN.silu(x[0]) },
         OpCase(name: "gelu, tanh", shapes: [[90, 211]], terms: 8) { x, _ in NN.gelu(x[0]) },
         OpCase(name: "gelu, erf", shapes: [[90, 211]], terms: 8) { x, _ in

@@ -5,6 +5,13 @@ static void FN(add)(void *y, const void *a, const void *b, int64_t n) {
     }
 }
 
+static void FN(multiply)(void *y, const void *a, const void *b, int64_t n) {
+    EACH(i, n) {
+        V v = LOAD((const T *)a + i, n - i) * LOAD((const T *)b + i, n - i);
+        STORE((T *)y + i, v, n - i);
+    }
+}
+
 static void FN(accumulate)(void *sum, const void *x, int64_t n) {
     EACH(i, n) {
         V v = LOADA((const A *)sum + i, n - i) + LOAD((const T *)x + i, n - i);

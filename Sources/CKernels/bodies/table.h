@@ -1,5 +1,6 @@
 static const ck_table FN(table) = {
     .add = FN(add),
+    .multiply = FN(multiply),
     .accumulate = FN(accumulate),
     .scale = FN(scale),
     .silu = FN(silu),

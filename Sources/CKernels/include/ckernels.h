@@ -61,6 +61,8 @@ typedef struct ck_adamw {
 typedef struct ck_table {
     /* y = a + b */
     void (*add)(void *y, const void *a, const void *b, int64_t n);
+    /* y = a b */
+    void (*multiply)(void *y, const void *a, const void *b, int64_t n);
     /* sum[A] += x[T] */
     void (*accumulate)(void *sum, const void *x, int64_t n);
     /* y = k x */

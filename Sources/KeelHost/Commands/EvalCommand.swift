@@ -47,7 +47,8 @@ package enum EvalCommand {
                 path: options.data, wanted: .prompt, columns: config.data.renames,
                 layout: RowLayout(config.data.type),
                 conversation: Conversation(template, tokenizer: tokenizer, trained: .assistant))
-            let model = try Model.load(directory: folder, dtype: options.dtype, device: device)
+            let model = try Model.load(
+                directory: folder, dtype: options.dtype, device: device, hasMaster: { _ in false })
             let limits = LengthLimits(
                 maxLength: model.contextLength - 1, maxPromptLength: nil, maxCompletionLength: nil)
             let tokens = try TokenizedDataset.tokenize(

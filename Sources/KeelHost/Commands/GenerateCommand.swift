@@ -75,7 +75,9 @@ package final class GenerateCommand {
         sampler = try GenerateCommand.sampler(options)
         let device = Device.cpu(threads: options.threads ?? Machine.cores)
         judge = try options.rewardsPath.map { try CompletionJudge($0, options, device) }
-        let model = try Model.load(directory: options.model, dtype: options.dtype, device: device)
+        let model = try Model.load(
+            directory: options.model, dtype: options.dtype, device: device,
+            hasMaster: { _ in false })
         self.model = try options.adapter.map { try model.adapted(directory: $0) } ?? model
         let needsText = options.promptIDs == nil || !options.stop.isEmpty || judge != nil
         let hasTokenizer = Files.exists(Files.join(options.model, "tokenizer.json"))

@@ -14,7 +14,8 @@ final class RewardModels {
         let tokenizerHash: String
 
         init(_ path: String, dtype: DType, device: Device) throws {
-            model = try Model.load(directory: path, dtype: dtype, device: device)
+            model = try Model.load(
+                directory: path, dtype: dtype, device: device, hasMaster: { _ in false })
             tokenizer = try Tokenizer.load(directory: path)
             tokenizerHash = try RewardModels.tokenizerHash(path)
         }

@@ -20,11 +20,16 @@ extension RunSetup {
         let needsText = isOnline || columns.contains(.logprobs)
         let isAdapted = config.model.lora != nil || config.model.adapter != nil
         var outputs: Outputs?
+        let saved = (config.model.lora?.modulesToSave ?? []) + (plan.hasRewardHead ? ["score"] : [])
         if plan.hasRewardHead { outputs = needsText ? [.language, .score] : .score }
         let policy = try Model.load(
             directory: isAdapted ? config.model.path : weights ?? config.model.path,
             dtype: config.dtype, device: device, outputs: outputs, seed: seed,
-            padID: padID(tokenizer))
+            padID: padID(tokenizer),
+            // Under an adapter what is not trained needs no masters.
+            hasMaster: { weight in
+                !isAdapted || saved.contains { LoRAConfig.names(weight.module, $0) }
+            })
         if needsText { try policy.requireLanguageHead() }
         guard isAdapted else { return policy }
         let place = config.places.place(of: "model.lora")
@@ -127,7 +132,10 @@ extension RunSetup {
         if let weights, ReferenceSync.isOn(config) {
             source = Files.join(weights, Networks.referenceFolder)
         }
-        let model = try Model.load(directory: source, dtype: config.dtype, device: device)
+        // One that follows the policy is mixed in f32.
+        let model = try Model.load(
+            directory: source, dtype: config.dtype, device: device,
+            hasMaster: { _ in ReferenceSync.isOn(config) })
         return (model, folder, isCached)
     }
 }

@@ -51,6 +51,8 @@ final class Trainers {
                     networks.parameters(of: part), beta1: train.adamBeta1, beta2: train.adamBeta2,
                     eps: train.adamEpsilon,
                     weightDecay: part == .valueHead ? 0 : train.weightDecay)
+                // Now, so that they do not stand between the activations of the first step.
+                for parameter in optimizer.parameters { _ = parameter.gradient }
                 return Trainer(
                     part, optimizer, learningRate: own.rate ?? train.learningRate,
                     maxGradNorm: norm > 0 ? norm : nil)

@@ -74,7 +74,11 @@ package struct MLP: Sendable {
 
     /// The gated middle: activation(gate) * up.
     private func mix(_ gate: Tensor, _ up: Tensor) -> Tensor {
-        if case .silu = activation { return NN.swiglu(gate, up) }
-        return activation(gate) * up
+        switch activation {
+        case .silu: NN.swiglu(gate, up)
+        case .geluTanh: NN.geglu(gate, up)
+        case .geluErf: NN.geglu(gate, up, approximate: .erf)
+        case .relu: activation(gate) * up
+        }
     }
 }

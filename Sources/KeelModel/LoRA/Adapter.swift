@@ -129,20 +129,20 @@ package final class Adapter: @unchecked Sendable {
         else { return x }
         let stream = RandomStream(
             seed: draws.seed, place: "dropout \(linear.module)", draws.step)
-        let keep = Float(1 / (1 - config.dropout))
         let limit = UInt32(config.dropout * 0x1p32)
-        var mask = [Float](repeating: 0, count: x.count)
         let columns = x.columns
+        var kept = [UInt64](repeating: 0, count: (x.count + 63) / 64)
+        func keep(_ cell: Int) { kept[cell >> 6] |= 1 << UInt64(cell & 63) }
         for (row, key) in draws.keys.enumerated() {
             // One draw serves two cells.
             for pair in 0..<(columns + 1) / 2 {
                 let bits = stream.bits(key &+ UInt64(pair))
                 let at = row * columns + 2 * pair
-                if UInt32(truncatingIfNeeded: bits) >= limit { mask[at] = keep }
-                if 2 * pair + 1 < columns, UInt32(bits >> 32) >= limit { mask[at + 1] = keep }
+                if UInt32(truncatingIfNeeded: bits) >= limit { keep(at) }
+                if 2 * pair + 1 < columns, UInt32(bits >> 32) >= limit { keep(at + 1) }
             }
         }
-        return x * Tensor(mask, shape: x.shape, dtype: x.dtype, device: x.device)
+        return NN.dropout(x, kept: kept, scale: Float(1 / (1 - config.dropout)))
     }
 }
 
@@ -156,7 +156,7 @@ extension Linear {
 
 extension Weight {
     /// The name of the module that holds it.
-    var module: String {
+    package var module: String {
         name.lastIndex(of: ".").map { String(name[..<$0]) } ?? name
     }
 }

@@ -39,7 +39,7 @@ package struct LoRAConfig: Sendable, Equatable {
     }
 
     /// Whether a module has this name, or ends in it at a dot.
-    static func names(_ module: String, _ name: String) -> Bool {
+    package static func names(_ module: String, _ name: String) -> Bool {
         module == name || module.hasSuffix("." + name)
     }
 

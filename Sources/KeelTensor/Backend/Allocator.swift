@@ -1,75 +1,106 @@
 import Glibc
 import KeelCore
 
-/// Keeps freed blocks by size class and hands them out again: a training step allocates nothing new
-/// after the first.
+/// Hands freed memory out again: a training step asks the system for nothing after the first.
 ///
-/// What is kept is bounded: batches of ever new sizes would else leave blocks that no later one fits. Where a
-/// new block would take the total beyond one and a half times the most that was ever in use, the kept blocks go
+/// Small blocks are kept by size class; large ones stand in an `Arena`. What is held without being used is
+/// bounded: where a new block would take the total beyond the most that was ever in use, the free memory goes
 /// back to the system first.
-///
-/// Classes: multiples of 64 bytes up to 4 KiB, then eight per power of two (at most 12.5 % unused).
 final class Allocator: @unchecked Sendable {
     /// What the allocator holds.
     package struct Statistics: Equatable, Sendable {
         /// Bytes taken from the system and not given back.
         package var reserved = 0
-        /// Bytes of the blocks in use, rounded up to their classes.
+        /// Bytes of the blocks in use, rounded up.
         package var used = 0
         /// The largest `used` so far.
         package var peak = 0
-        /// Blocks asked of the system so far.
+        /// How often the system was asked for more.
         package var systemCalls = 0
     }
 
     private struct State: @unchecked Sendable {
+        /// Small blocks by class.
         var free: [Int: [UnsafeMutableRawPointer]] = [:]
+        var arena = Arena()
         var statistics = Statistics()
     }
 
     private let state = Guarded(State())
 
-    /// The class of a size: what is really allocated.
+    /// The largest block that is kept by class.
+    private static let smallest = 1 << 15
+
+    /// What is really allocated: multiples of 64 bytes; of small blocks up from 4 KiB, one of eight sizes per
+    /// power of two.
     static func rounded(_ bytes: Int) -> Int {
-        if bytes <= 4096 { return max(64, (bytes + 63) & ~63) }
+        if bytes <= 4096 || bytes > smallest { return max(64, (bytes + 63) & ~63) }
         let power = Int.bitWidth - 1 - (bytes - 1).leadingZeroBitCount
         let step = 1 << (power - 3)
         return (bytes + step - 1) & ~(step - 1)
     }
 
-    /// Kept in any case, so that small models never give blocks back.
-    private static let slack = 64 << 20
+    /// May be held beyond the peak, so that small models never give memory back.
+    private static let slack = 32 << 20
 
     func take(_ bytes: Int) -> UnsafeMutableRawPointer {
         let size = Allocator.rounded(bytes)
-        let (kept, isFull): (Block?, Bool) = state.withLock { state in
+        return state.withLock { state in
             state.statistics.used += size
             state.statistics.peak = max(state.statistics.peak, state.statistics.used)
-            if let block = state.free[size]?.popLast() { return (Block(pointer: block), false) }
-            state.statistics.reserved += size
-            state.statistics.systemCalls += 1
-            let bound = state.statistics.peak + state.statistics.peak / 2 + Allocator.slack
-            return (nil, state.statistics.reserved > bound)
+            let block =
+                size > Allocator.smallest
+                ? Allocator.large(size, &state) : Allocator.small(size, &state)
+            return Block(pointer: block)
+        }.pointer
+    }
+
+    private static func small(_ size: Int, _ state: inout State) -> UnsafeMutableRawPointer {
+        if let block = state.free[size]?.popLast() { return block }
+        state.statistics.reserved += size
+        state.statistics.systemCalls += 1
+        return .allocate(byteCount: size, alignment: 64)
+    }
+
+    private static func large(_ size: Int, _ state: inout State) -> UnsafeMutableRawPointer {
+        guard let taken = state.arena.take(size) else {
+            preconditionFailure("the system has no \(size) bytes of memory left")
         }
-        if let kept { return kept.pointer }
-        if isFull { trim() }
-        return UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 64)
+        if taken.fresh > 0 {
+            state.statistics.systemCalls += 1
+            state.statistics.reserved += taken.fresh
+            if state.statistics.reserved > state.statistics.peak + slack {
+                state.statistics.reserved -= state.arena.dirty
+                state.arena.release()
+            }
+        }
+        return taken.block
     }
 
     func give(_ block: UnsafeMutableRawPointer, _ bytes: Int) {
         let size = Allocator.rounded(bytes)
+        let block = Block(pointer: block)
         state.withLock { state in
             state.statistics.used -= size
-            state.free[size, default: []].append(block)
+            if size > Allocator.smallest {
+                let before = state.arena.dirty
+                state.arena.give(block.pointer, size)
+                // Joining holes may count clean memory in between as held.
+                state.statistics.reserved += state.arena.dirty - before - size
+            } else {
+                state.free[size, default: []].append(block.pointer)
+            }
         }
     }
 
-    /// Returns every kept block to the system.
+    /// Returns all free memory to the system.
     func trim() {
         let blocks = state.withLock { state in
             let blocks = state.free.values.flatMap { $0 }
             for (size, list) in state.free { state.statistics.reserved -= size * list.count }
             state.free = [:]
+            state.statistics.reserved -= state.arena.dirty
+            state.arena.release()
             return Blocks(list: blocks)
         }
         for block in blocks.list { block.deallocate() }

@@ -37,6 +37,16 @@ enum Kernels {
         return y
     }
 
+    static func multiply(_ a: Tensor, _ b: Tensor) -> Tensor {
+        precondition(a.count == b.count && a.dtype == b.dtype, "\(a.shape) · \(b.shape)")
+        let y = like(a)
+        Tiles.overCells(a.device, a.count) { from, count in
+            a.kernels.pointee.multiply(y.cell(from), a.cell(from), b.cell(from), Int64(count))
+        }
+        withExtendedLifetime((a, b)) {}
+        return y
+    }
+
     static func silu(_ x: Tensor) -> Tensor {
         let y = like(x)
         Tiles.overCells(x.device, x.count) { from, count in

@@ -15,6 +15,6 @@ extension NN {
         let isTanh = approximate == .tanh
         return Tape.record([x], Kernels.gelu(x0, approximate: isTanh)) { g in
             g.add(0, Kernels.geluBackward(g.dy, x0, approximate: isTanh))
-        }
+        }.remade { Kernels.gelu(x0, approximate: isTanh) }
     }
 }

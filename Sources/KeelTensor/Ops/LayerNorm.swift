@@ -22,6 +22,6 @@ extension NN {
                 }
             }
             if g.needs(1) { g.accumulate(1, like: w0) { withBias($0) } } else { withBias(nil) }
-        }
+        }.remade { Kernels.layerNorm(x0, w0, b0, eps: eps).0 }
     }
 }

@@ -24,18 +24,23 @@ extension NN {
         let out = weight.shape[transposed ? 0 : 1]
         let y = Tensor(uninitialized: [x.rows, out], x.dtype, x.device)
         Matmul.rows(y, x0, w0, transposed: transposed, bias: b0)
+        // A frozen weight asks for no x.
+        let kept = weight.isTracked ? x.kept : nil
+        let (shape, dtype, device) = (x.shape, x.dtype, x.device)
         return Tape.record([x, weight] + (bias.map { [$0] } ?? []), y) { g in
             // dx = dy W;  dW = dy^T x;  db = Σ dy
             if g.needs(0) {
-                let dx = Tensor(uninitialized: x0.shape, x0.dtype, x0.device)
+                let dx = Tensor(uninitialized: shape, dtype, device)
                 Matmul.rows(dx, g.dy, w0, transposed: !transposed)
                 g.add(0, dx)
             }
-            g.accumulate(1, like: w0) { dw in
-                if transposed {
-                    Matmul.addTransposed(dw, g.dy, x0)
-                } else {
-                    Matmul.addTransposed(dw, x0, g.dy)
+            if let x0 = kept?.value {
+                g.accumulate(1, like: w0) { dw in
+                    if transposed {
+                        Matmul.addTransposed(dw, g.dy, x0)
+                    } else {
+                        Matmul.addTransposed(dw, x0, g.dy)
+                    }
                 }
             }
             if let b0 { g.accumulate(2, like: b0) { Kernels.columnSums($0, g.dy) } }

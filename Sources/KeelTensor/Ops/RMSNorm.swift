@@ -20,6 +20,6 @@ extension NN {
                 g.add(0, dx.viewed(shape))
             }
             if g.needs(1) { g.accumulate(1, like: w0) { back($0) } } else { back(nil) }
-        }
+        }.remade { Kernels.rmsNorm(x0, w0, eps: eps, offset: Double(offset)).0.viewed(shape) }
     }
 }

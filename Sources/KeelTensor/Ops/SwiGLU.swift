@@ -11,6 +11,6 @@ extension NN {
             let d = Kernels.swigluBackward(g.dy, gate0, up0)
             g.add(0, d.gate)
             g.add(1, d.up)
-        }
+        }.remade { Kernels.swiglu(gate0, up0) }
     }
 }

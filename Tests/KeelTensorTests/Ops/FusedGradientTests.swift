@@ -20,6 +20,54 @@ import Testing
         }
     }
 
+    /// What a backward pass makes again instead of keeping has the bits it had.
+    @Test(arguments: [DType.f32, .bf16, .f64]) func remadeInputsOfALinearLayer(dtype: DType) {
+        let weight = t([7, 10], 3).cast(dtype)
+        let norm = t([10], 4).cast(dtype)
+        let seed = t([70, 7], 5).cast(dtype)
+        func gradients(_ f: (Tensor, Tensor) -> Tensor, keeping: Bool) -> [[UInt8]] {
+            let tape = Tape()
+            let leaves = [
+                tape.leaf(t([70, 10], 1).cast(dtype)), tape.leaf(t([70, 10], 2).cast(dtype)),
+                tape.leaf(weight),
+            ]
+            let middle = f(leaves[0], leaves[1])
+            // Under another shape a tensor forgets how it was made.
+            let x = keeping ? middle.reshaped([70, 10]) : middle
+            tape.backward([(NN.linear(x, weight: leaves[2]), seed)])
+            return leaves.compactMap { tape.gradient(of: $0)?.bytes() }
+        }
+        let kept = (0..<11).map { UInt64(0x9E37_79B9) << UInt64($0) }
+        let cases: [(String, (Tensor, Tensor) -> Tensor)] = [
+            ("swiglu", { NN.swiglu($0, $1) }), ("geglu", { NN.geglu($0, $1) }),
+            ("gelu", { a, _ in NN.gelu(a, approximate: .erf) }), ("silu", { a, _ in NN.silu(a) }),
+            ("RMSNorm", { a, _ in NN.rmsNorm(a, weight: norm, eps: 1e-5) }),
+            ("LayerNorm", { a, _ in NN.layerNorm(a, weight: norm, eps: 1e-5) }),
+            ("dropout", { a, _ in NN.dropout(a, kept: kept, scale: 1.25) }),
+            (
+                "dropout of a norm",
+                { a, _ in
+                    NN.dropout(NN.rmsNorm(a, weight: norm, eps: 1e-5), kept: kept, scale: 1.25)
+                }
+            ),
+        ]
+        for (name, f) in cases {
+            let again = gradients(f, keeping: false)
+            #expect(again.count >= 2 && again == gradients(f, keeping: true), "\(name)")
+        }
+    }
+
+    @Test func dropoutScalesWhatItKeeps() {
+        let x = t([3, 30], 0)
+        let kept: [UInt64] = [0b1011, 1 << 63 - 1]
+        let y = NN.dropout(x, kept: kept, scale: 2).doubles()
+        for (cell, value) in x.doubles().enumerated() {
+            let isKept = kept[cell / 64] >> UInt64(cell % 64) & 1 == 1
+            #expect(y[cell] == (isKept ? 2 * value : 0))
+        }
+        gradCheck([x], "dropout") { NN.dropout($0[0], kept: kept, scale: 2) }
+    }
+
     @Test func embeddingAddsRepeatedRows() {
         let ids = Tensor([Int32(3), 0, 3, 1, 3], device: device)
         gradCheck([t([4, 6], 0)], "embedding") { NN.embedding($0[0], ids: ids) }
@@ -48,6 +96,11 @@ import Testing
     @Test func activations() {
         gradCheck([t([4, 9], 0, -4...4)], "silu") { NN.silu($0[0]) }
         gradCheck([t([4, 9], 0, -4...4), t([4, 9], 1)], "swiglu") { NN.swiglu($0[0], $0[1]) }
+        for kind in [NN.GELUKind.tanh, .erf] {
+            gradCheck([t([4, 9], 0, -4...4), t([4, 9], 1)], "geglu \(kind)") {
+                NN.geglu($0[0], $0[1], approximate: kind)
+            }
+        }
         gradCheck([t([4, 9], 0, -4...4)], "gelu tanh") { NN.gelu($0[0], approximate: .tanh) }
         gradCheck([t([4, 9], 0, -4...4)], "gelu erf") { NN.gelu($0[0], approximate: .erf) }
         gradCheck([t([4, 9], 0), t([4, 9], 1)], "add, scale") {
