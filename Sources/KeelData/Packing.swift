@@ -3,7 +3,8 @@ import KeelCore
 /// Rows laid end to end without padding, each prompt once.
 ///
 /// The completions of a row are branches: they see their prompt and themselves, never each other,
-/// so the result is the same as for separate sequences. The last token of a branch is a target
+/// so the result is the same as for separate sequences; so are those of rows with one prompt that stand
+/// together, as a group of samples does. The last token of a branch is a target
 /// only; where nothing depends on its own state, it is not computed.
 ///
 ///     row 0:  [ prompt ][ chosen 0..<n-1 ][ rejected 0..<m-1 ]   row 1: ...
@@ -32,18 +33,33 @@ package struct Packing: Sendable, Equatable {
     ///   - rows: each with at least one prompt token and no empty completion.
     ///   - includesLast: also the last token of every branch, whose state a score is read from.
     package init(_ rows: some Sequence<TokenizedRow>, includesLast: Bool = false) {
-        for row in rows { append(row, includesLast) }
+        var group: [TokenizedRow] = []
+        for row in rows {
+            if let first = group.first, !Packing.share(first, row) {
+                append(group, includesLast)
+                group = []
+            }
+            group.append(row)
+        }
+        append(group, includesLast)
     }
 
-    private mutating func append(_ row: TokenizedRow, _ includesLast: Bool) {
+    /// Rows of one data set row and with one prompt; of another row, dropout would draw other zeros.
+    private static func share(_ a: TokenizedRow, _ b: TokenizedRow) -> Bool {
+        a.index == b.index && a.prompt == b.prompt
+    }
+
+    private mutating func append(_ group: [TokenizedRow], _ includesLast: Bool) {
+        guard let row = group.first else { return }
+        let branches = group.flatMap(\.completions)
         precondition(!row.prompt.isEmpty, "row \(row.index) has no prompt token")
         let start = ids.count
         ids += row.prompt
         positions += (0..<Int32(row.prompt.count))
         let prompt = start..<ids.count
-        let isShared = row.completions.count != 1
+        let isShared = branches.count != 1
         if isShared { spans.append(Span(queries: prompt, keys: [prompt])) }
-        for completion in row.completions {
+        for completion in branches {
             precondition(!completion.isEmpty, "row \(row.index) has an empty completion")
             let begin = ids.count
             let length = completion.count - (includesLast ? 0 : 1)
@@ -70,10 +86,13 @@ package struct Packing: Sendable, Equatable {
     package func tokenKeys(_ rows: [TokenizedRow]) -> [UInt64] {
         var keys: [UInt64] = []
         keys.reserveCapacity(ids.count)
+        var last: TokenizedRow?
         for row in rows {
-            var branches = [(length: row.prompt.count, first: 0)]
+            let isFirst = last.map { !Packing.share($0, row) } ?? true
+            last = row
+            var branches = [(length: isFirst ? row.prompt.count : 0, first: 0)]
             branches += row.completions.map {
-                (length: $0.count - (last.isEmpty ? 1 : 0), first: row.prompt.count)
+                (length: $0.count - (self.last.isEmpty ? 1 : 0), first: row.prompt.count)
             }
             for (branch, part) in branches.enumerated() {
                 let stream = RandomStream(

@@ -44,10 +44,9 @@ final class ReferenceLogprobs {
         }
     }
 
-    /// Without remembering: rows that are never met again, such as a rollout's.
-    func logprobsOnce(_ rows: [TokenizedRow]) throws -> [[Float]] {
-        try rows.flatMap { try scorer.logprobs([$0]) }
-    }
+    /// Without remembering: rows that are never met again, such as a rollout's; the prompt of a group is
+    /// computed once.
+    func logprobsOnce(_ rows: [TokenizedRow]) throws -> [[Float]] { try scorer.logprobs(rows) }
 
     private static func key(_ row: TokenizedRow) -> String {
         var hash = SHA256()

@@ -8,8 +8,30 @@ struct SequenceScorer {
     /// Divides the logits; the same for policy, reference and sampling (decision 9).
     let temperature: Double
 
-    /// Without gradient: `[completion][token]`.
-    func logprobs(_ rows: some Sequence<TokenizedRow>) throws -> [[Float]] {
+    /// Tokens of a pass; longer rows go alone.
+    static let tokens = 8192
+
+    /// Without gradient: `[completion][token]`, in passes of bounded size.
+    func logprobs(_ rows: [TokenizedRow]) throws -> [[Float]] {
+        var all: [[Float]] = []
+        var start = 0
+        while start < rows.count {
+            var end = start
+            var tokens = 0
+            repeat {
+                let isShared = end > start && rows[end - 1].prompt == rows[end].prompt
+                tokens += rows[end].completions.reduce(isShared ? 0 : rows[end].prompt.count) {
+                    $0 + $1.count
+                }
+                end += 1
+            } while end < rows.count && tokens < SequenceScorer.tokens
+            all += try pass(rows[start..<end])
+            start = end
+        }
+        return all
+    }
+
+    private func pass(_ rows: ArraySlice<TokenizedRow>) throws -> [[Float]] {
         let packing = Packing(rows)
         let scores = try model.logprobs(
             PackedBatch(packing), tape: Tape(recording: false), temperature: temperature)
