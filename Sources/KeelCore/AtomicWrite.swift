@@ -120,6 +120,10 @@ package final class OutputFile: @unchecked Sendable {
         if buffer.count >= 1 << 16 { try flush() }
     }
 
+    package func write(_ bytes: UnsafeMutableRawBufferPointer) throws {
+        try write(UnsafeRawBufferPointer(bytes))
+    }
+
     package func write(_ bytes: UnsafeRawBufferPointer) throws {
         try flush()
         try send(bytes)

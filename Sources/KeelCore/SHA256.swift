@@ -21,7 +21,14 @@ package struct SHA256: Sendable {
     /// The hash of a file's bytes.
     package static func hex(file path: String) throws -> String {
         let file = try MappedFile(path)
-        return withExtendedLifetime(file) { hex(file.bytes) }
+        var hash = SHA256()
+        // Piece by piece, so that a large file does not count as memory of the process.
+        for start in stride(from: 0, to: file.count, by: 1 << 22) {
+            let range = start..<min(start + 1 << 22, file.count)
+            file.withBytes(range) { hash.update($0) }
+            file.forget(range)
+        }
+        return hash.hex()
     }
 
     package mutating func update(_ text: String) {

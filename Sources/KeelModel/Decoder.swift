@@ -17,7 +17,8 @@ package struct Decoder: Sendable {
         var x = NN.embedding(
             pass[architecture.embedding], ids: ids, padding: architecture.paddingID)
         if let scale = architecture.embeddingScale {
-            x = x * Tensor([scale], shape: [1], dtype: x.dtype, device: x.device).doubles()[0]
+            x = NN.scale(
+                x, Tensor([scale], shape: [1], dtype: x.dtype, device: x.device).doubles()[0])
         }
         if let table = architecture.positions {
             x = NN.add(x, NN.embedding(pass[table], ids: pass.positions))

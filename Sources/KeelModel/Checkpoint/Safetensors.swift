@@ -167,6 +167,7 @@ package final class SafetensorsFile: Sendable {
     private func read(_ entry: Entry, _ dtype: DType, _ device: Device) -> Tensor {
         let tensor = Tensor(zeros: entry.shape, dtype: dtype, device: device)
         if entry.count > 0 { file.withBytes(entry.range) { tensor.copy(bytes: $0) } }
+        file.forget(entry.range)
         return tensor
     }
 

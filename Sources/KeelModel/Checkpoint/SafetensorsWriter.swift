@@ -48,8 +48,8 @@ package enum SafetensorsWriter {
             try output.write(text)
             for item in items {
                 let tensor = item.tensor.detach()
-                try output.write(
-                    (tensor.dtype == item.type ? tensor : tensor.cast(item.type)).bytes())
+                let stored = tensor.dtype == item.type ? tensor : tensor.cast(item.type)
+                try stored.withBytes { try output.write($0) }
             }
         }
     }

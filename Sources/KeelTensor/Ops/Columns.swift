@@ -9,9 +9,9 @@ extension NN {
             "columns \(range) of \(x.shape)")
         let y = Tensor(uninitialized: [x.rows, range.count], x.dtype, x.device)
         Memory.copyColumns(of: x, range.lowerBound, into: y, 0, range.count)
-        let x0 = x.detach()
+        let (shape, dtype, device) = (x.shape, x.dtype, x.device)
         return Tape.record([x], y) { g in
-            let dx = Tensor(zeros: x0.shape, dtype: x0.dtype, device: x0.device)
+            let dx = Tensor(zeros: shape, dtype: dtype, device: device)
             Memory.copyColumns(of: g.dy, 0, into: dx, range.lowerBound, range.count)
             g.add(0, dx)
         }
