@@ -1,4 +1,3 @@
-import Glibc
 import KeelBridge
 import KeelCore
 
@@ -16,9 +15,8 @@ package enum CheckCommand {
             options.configPath, overrides: options.overrides, outputDir: options.outputDir,
             catalog: catalog)
         let setup = try RunSetup(config: config, plugins: plugins, catalog: catalog)
-        let parameters = setup.networks.trainedCells
-        // Weights, moments and reference are there; gradients, in f32, come with the first step.
-        let lasting = setup.device.memory.used + 4 * parameters
+        let lasting = setup.device.memory.used
+        let plan = try setup.checkMemory()
         var report: JSONObject = [
             "config": .string(options.configPath),
             "objective": .string(plugins.objective.component.name),
@@ -26,7 +24,9 @@ package enum CheckCommand {
             "steps_per_epoch": JSON(setup.loop.stepsPerEpoch),
             "data": .array(setup.notes.map { .string($0) }),
         ]
+        if let plan { report["memory_plan"] = .object(plan.json) }
         guard rehearse else { return .object(report) }
+        let rehearsed = setup.memoryPlan(count: 2)
         let isPhased = setup.loop.phases.count > 1
         let steps = try setup.loop.rehearse(2).map { phase, result, seconds in
             var step: JSONObject = [
@@ -40,7 +40,9 @@ package enum CheckCommand {
         report["memory"] = [
             "weights_and_optimizer_bytes": JSON(lasting),
             "tensor_peak_bytes": JSON(setup.device.memory.peak),
-            "process_peak_bytes": JSON(peakResidentBytes()),
+            "process_peak_bytes": JSON(Machine.peakResidentBytes),
+            "planned_peak_bytes": rehearsed.map { JSON($0.peak) } ?? .null,
+            "planned_tensor_bytes": rehearsed.map { JSON($0.tensors) } ?? .null,
         ]
         return .object(report)
     }
@@ -60,25 +62,36 @@ package enum CheckCommand {
                 "rehearsal   \(phase)step \(i + 1): loss \(short(step["loss"])), gradient norm \(short(step["grad_norm"])), "
                     + "\(step["tokens"]?.int ?? 0) tokens in \(short(step["seconds"])) s")
         }
-        if let memory = report["memory"] {
-            let megabytes = { (key: String) in ((memory[key]?.int ?? 0) + (1 << 19)) >> 20 }
+        lines += memory(report)
+        return lines.joined(separator: "\n")
+    }
+
+    private static func memory(_ report: JSON) -> [String] {
+        func text(_ bytes: JSON?) -> String { MemoryPlan.text(bytes?.int ?? 0) }
+        var lines: [String] = []
+        if let plan = report["memory_plan"] {
+            let passing = plan["passing"]?.object?.max { ($0.value.int ?? 0) < ($1.value.int ?? 0) }
+            let parts =
+                (plan["lasting"]?.object.map(Array.init) ?? []) + (passing.map { [$0] } ?? [])
             lines.append(
-                "memory      weights, reference and optimizer \(megabytes("weights_and_optimizer_bytes")) MiB, tensors at most "
-                    + "\(megabytes("tensor_peak_bytes")) MiB, process at most \(megabytes("process_peak_bytes")) MiB"
+                "memory      planned \(text(plan["peak_bytes"])): "
+                    + parts.map { "\($0.key) \(text($0.value))" }.joined(separator: ", "))
+            if let tokens = plan["longest_micro_batch_tokens"]?.int {
+                lines.append(
+                    "            longest micro-batch: \(tokens) tokens, step \(plan["longest_micro_batch_step"]?.int ?? 0)"
+                )
+            }
+        }
+        if let memory = report["memory"] {
+            lines.append(
+                "            measured \(text(memory["process_peak_bytes"])) in the rehearsal, whose steps were planned at \(text(memory["planned_peak_bytes"]))"
             )
         }
-        return lines.joined(separator: "\n")
+        return lines
     }
 
     private static func short(_ number: JSON?) -> String {
         let value = number?.double ?? 0
         return "\((value * 10_000).rounded() / 10_000)"
-    }
-
-    /// The most memory this process has used.
-    private static func peakResidentBytes() -> Int {
-        var usage = rusage()
-        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-        return usage.ru_maxrss * 1024
     }
 }

@@ -56,6 +56,8 @@ package enum TrainCommand {
             trace: try options.trace.map { try Trace($0) })
         if let checkpoint { Manifest.compare(checkpoint, setup) }
         for note in setup.notes { Log.notice(note) }
+        // A sampler's order belongs to the state that a checkpoint restores.
+        if checkpoint == nil { try setup.checkMemory() }
 
         try Files.makeDirectory(config.outputDir)
         try store.removeLeftovers()
@@ -74,6 +76,7 @@ package enum TrainCommand {
         let run = try Run(
             setup: setup, checkpoint: checkpoint, log: log, sampleLog: samples, progress: progress)
         watchdog.whenStuck { run.saved(after: $0) }
+        if let checkpoint { try setup.checkMemory(from: checkpoint.step) }
         return try run.train()
     }
 

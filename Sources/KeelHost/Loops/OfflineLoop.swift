@@ -19,6 +19,8 @@ final class OfflineLoop: TrainingLoop {
     /// What it reported, until the next step logs it.
     private var datasetMetrics = MetricSums()
     private var order: EpochRows
+    /// The order is that of the rows which `prepare` kept.
+    private var hasBegun = false
 
     /// - Parameters:
     ///   - reference: nil when the objective asks for no `ref_*` column.
@@ -61,6 +63,7 @@ final class OfflineLoop: TrainingLoop {
     private var preparesDataset: Bool { update.phase.flags.contains(.prepareDataset) }
 
     func begin() throws {
+        hasBegun = true
         guard preparesDataset else { return }
         if prepared == nil {
             let context = update.context(step: 0, epoch: 0)
@@ -75,6 +78,19 @@ final class OfflineLoop: TrainingLoop {
         Log.notice(
             "\(update.objective.component.title) keeps \(prepared.kept.count) of \(rows.count) rows"
         )
+    }
+
+    func planned(from step: Int, count: Int) throws -> [PlannedRows] {
+        guard hasBegun || !preparesDataset else {
+            // Which rows are kept is not known yet: the longest together are the worst there can be.
+            let shapes = rows.rows.map { PlannedRows.Shape($0) }.sorted { $0.tokens > $1.tokens }
+            return [PlannedRows(step: step, rows: Array(shapes.prefix(perStep)))]
+        }
+        let end = (step / stepsPerEpoch + 1) * stepsPerEpoch
+        return try (step..<min(step + count, end)).map { step in
+            let places = try order.rows(of: step).map { prepared?.kept[$0] ?? $0 }
+            return PlannedRows(step: step, rows: rows[places].map { .init($0) })
+        }
     }
 
     func step(_ step: Int) throws -> StepResult {

@@ -71,6 +71,28 @@ final class OnlineLoop: TrainingLoop {
 
     func begin() {}
 
+    func planned(from step: Int, count: Int) throws -> [PlannedRows] {
+        let end = (step / stepsPerEpoch + 1) * stepsPerEpoch
+        let context = update.networks.policy.contextLength
+        let room = maker.sampling.maxNewTokens
+        return try (step..<min(step + count, end)).map { step in
+            // As if every completion went to its limit.
+            let rows = try order.rows(of: step / stepsPerRollout).flatMap { number in
+                let prompt = prompts[number].tokens.count
+                return (0..<maker.samplesPerPrompt).map { _ in
+                    PlannedRows.Shape(
+                        index: prompts[number].row, prompt: prompt,
+                        longest: max(1, min(room, context - prompt)))
+                }
+            }
+            let (start, size) = (
+                step % stepsPerRollout * rowsPerStep % max(1, rows.count), rowsPerStep
+            )
+            return PlannedRows(
+                step: step, rows: Array(rows[start..<min(start + size, rows.count)]))
+        }
+    }
+
     func step(_ step: Int) throws -> StepResult {
         let number = step / stepsPerRollout
         let context = update.context(step: step, epoch: epoch(after: step))

@@ -105,6 +105,24 @@ final class PhasedLoop: TrainingLoop {
                 + phase.parts.map(\.rawValue).joined(separator: " and "))
     }
 
+    func planned(from step: Int, count: Int) throws -> [PlannedRows] {
+        try current.loop.planned(
+            from: step - place.firstStep, count: min(count, current.steps - step + place.firstStep))
+    }
+
+    /// The steps to come of the phase at work and of those after it, by phase.
+    ///
+    /// - Parameter count: steps of each phase at most.
+    func plannedPhases(from step: Int, count: Int) throws -> [(phase: String, rows: [PlannedRows])]
+    {
+        try phases[place.number...].enumerated().map { number, phase in
+            let start = number == 0 ? step - place.firstStep : 0
+            let rows = try phase.loop.planned(
+                from: start, count: min(count, max(0, phase.steps - start)))
+            return (phase.phase.name, rows)
+        }
+    }
+
     func step(_ step: Int) throws -> StepResult {
         if !hasBegun { try begin() }
         while isPhaseEnd(step), place.number + 1 < phases.count {

@@ -26,6 +26,9 @@ final class RunSetup {
     /// Name -> what became of the rows of the data files.
     let dataCounts: [(String, JSON)]
 
+    /// What a plan of the run's memory is made from.
+    private let memory: RunMemory
+
     /// Where the run writes what it did when.
     let trace: Trace?
 
@@ -78,6 +81,15 @@ final class RunSetup {
                 data[phase.dataKind], plan, config)
             try RunChecks.phase(phase.phase, isOnline: phase.isOnline, component, config)
         }
+
+        memory = RunMemory(
+            heads: plan, phases: planned, needs: needs,
+            isCoupled: component.flags.contains(.coupled), threads: threads,
+            longestPrompt: planned.first(where: \.isOnline).flatMap { data[$0.dataKind] }?
+                .train.tokens.rows.map(\.prompt.count).max())
+        // Before anything large is loaded; the steps' own share is not known yet.
+        // What is wrong with a model is told where it is loaded.
+        if let plan = try? memory.plan(config) { try memory.check(plan, config) }
 
         let columns = CurrentColumns(needs: needs)
         let policy = try RunSetup.policy(
@@ -206,6 +218,28 @@ final class RunSetup {
 
     private static func offlineRows(_ part: RunData.Part, needs: [String]) -> OfflineRows {
         needs.contains("group") || needs.contains("group?") ? part.offline.grouped() : part.offline
+    }
+
+    /// What the run will hold at most from a step on; of each phase, `count` steps are looked at and no more than
+    /// an epoch.
+    ///
+    /// - Returns: nil where a data sampler fails; it is asked again, and tells, when its rows are needed.
+    func memoryPlan(from step: Int = 0, count: Int = .max) -> MemoryPlan? {
+        guard let steps = try? loop.plannedPhases(from: step, count: count) else { return nil }
+        return try? memory.plan(config, steps: steps)
+    }
+
+    /// Refuses a run that the machine has no room for, and tells the plan of one that has.
+    ///
+    /// - Throws: `KeelError` (config) that says what to change.
+    @discardableResult
+    func checkMemory(from step: Int = 0) throws -> MemoryPlan? {
+        guard let steps = try? loop.plannedPhases(from: step, count: .max),
+            let plan = try? memory.plan(config, steps: steps)
+        else { return nil }
+        try memory.check(plan, config, steps: steps)
+        Log.notice(plan.line)
+        return plan
     }
 
     /// Whether `samples.jsonl` can be filled with completions of the rows' prompts.

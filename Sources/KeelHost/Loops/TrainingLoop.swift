@@ -14,6 +14,9 @@ protocol TrainingLoop: AnyObject {
     func epoch(after steps: Int) -> Double
     /// Makes optimizer step `step` (from 0).
     func step(_ step: Int) throws -> StepResult
+    /// The rows of the steps from `step` on, `count` at most, as far as their order is known: to the end of the
+    /// epoch.
+    func planned(from step: Int, count: Int) throws -> [PlannedRows]
     /// What evaluation on the validation data gives, without the prefix `eval_`.
     func evaluate(step: Int) throws -> OrderedDictionary<String, Double>
     /// A few completions of the model as it is, for `samples.jsonl`.

@@ -164,19 +164,24 @@ extension Weight {
 extension Architecture {
     /// The linear layers of the blocks, in order.
     package var linears: [Linear] {
-        blocks.flatMap { block in
-            let attention =
-                switch block.attention.projection {
-                case .separate(let query, let key, let value): [query, key, value]
-                case .fused(let all), .interleaved(let all): [all]
-                }
-            let mlp =
-                switch block.mlp.kind {
-                case .plain(let up): [up]
-                case .gated(let gate, let up): [gate, up]
-                case .fused(let both): [both]
-                }
-            return attention + [block.attention.output] + mlp + [block.mlp.down]
-        }
+        blocks.flatMap(\.linears)
+    }
+}
+
+extension Block {
+    /// Its linear layers, in order.
+    var linears: [Linear] {
+        let inputs =
+            switch attention.projection {
+            case .separate(let query, let key, let value): [query, key, value]
+            case .fused(let all), .interleaved(let all): [all]
+            }
+        let middle =
+            switch mlp.kind {
+            case .plain(let up): [up]
+            case .gated(let gate, let up): [gate, up]
+            case .fused(let both): [both]
+            }
+        return inputs + [attention.output] + middle + [mlp.down]
     }
 }

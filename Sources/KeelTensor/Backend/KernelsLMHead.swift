@@ -1,18 +1,26 @@
 import CKernels
 
+/// How many logits exist at once.
+package enum LogitTile {
+    /// Rows of a tile.
+    package static let tileRows = 64
+    /// Vocabulary entries of a forward chunk.
+    static let chunk = 2048
+    /// Logits of a forward tile.
+    package static let forward = tileRows * chunk
+    /// Rows of a backward pass over the vocabulary.
+    package static let rows = 2048
+    /// Logits a backward chunk may have at once.
+    private static let cells = 1 << 22
+
+    /// Vocabulary entries of a backward chunk of so many rows.
+    package static func width(rows: Int) -> Int { max(512, min(4096, cells / rows / 64 * 64)) }
+}
+
 /// The LM head and the softmax over its logits, a block of rows and a chunk of the vocabulary at a time.
 struct LMHead {
     let temperature: Double
     let softcap: Double
-
-    /// Rows of a forward tile.
-    private static let tileRows = 64
-    /// Vocabulary entries of a forward chunk.
-    private static let chunk = 2048
-    /// Logits a backward chunk may have at once.
-    private static let backwardLogits = 1 << 22
-    /// Rows of a backward pass over the vocabulary.
-    private static let backwardRows = 2048
 
     /// What the forward pass finds for every row.
     struct Rows {
@@ -43,15 +51,15 @@ struct LMHead {
             best_id: 0, reserved: 0)
         var state = [ck_lm_row](repeating: empty, count: n)
         let wants = Int32((entropy ? CK_LM_ENTROPY : 0) | (mean ? CK_LM_TOTAL : 0))
-        let tiles = (n + LMHead.tileRows - 1) / LMHead.tileRows
+        let tiles = (n + LogitTile.tileRows - 1) / LogitTile.tileRows
         let ids = targets.raw.assumingMemoryBound(to: Int32.self)
         state.withUnsafeMutableBufferPointer { state in
             guard let rows = state.baseAddress else { return }
             hidden.device.pool.parallelFor(tiles) { i in
-                let start = i * LMHead.tileRows
-                let count = min(LMHead.tileRows, n - start)
-                for first in stride(from: 0, to: vocabulary, by: LMHead.chunk) {
-                    let width = min(LMHead.chunk, vocabulary - first)
+                let start = i * LogitTile.tileRows
+                let count = min(LogitTile.tileRows, n - start)
+                for first in stride(from: 0, to: vocabulary, by: LogitTile.chunk) {
+                    let width = min(LogitTile.chunk, vocabulary - first)
                     let logits = Kernels.accumulator([count, width], like: hidden)
                     // Inside a tile the pool runs serially, so this is one thread's product.
                     Matmul.rows(
@@ -96,13 +104,13 @@ struct LMHead {
         let ids = targets.raw.assumingMemoryBound(to: Int32.self)
         let device = hidden.device
         let table = hidden.kernels
-        for block in stride(from: 0, to: n, by: LMHead.backwardRows) {
-            let count = min(LMHead.backwardRows, n - block)
-            let chunk = max(512, min(4096, LMHead.backwardLogits / count / 64 * 64))
+        for block in stride(from: 0, to: n, by: LogitTile.rows) {
+            let count = min(LogitTile.rows, n - block)
+            let chunk = LogitTile.width(rows: count)
             for first in stride(from: 0, to: vocabulary, by: chunk) {
                 let width = min(chunk, vocabulary - first)
                 let d = Tensor(uninitialized: [count, width], hidden.dtype, device)
-                Tiles.over(device, count, size: LMHead.tileRows) { start, size in
+                Tiles.over(device, count, size: LogitTile.tileRows) { start, size in
                     let at = block + start
                     let logits = Kernels.accumulator([size, width], like: hidden)
                     Matmul.rows(

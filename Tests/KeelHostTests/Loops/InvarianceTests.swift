@@ -207,7 +207,8 @@ import Testing
     }
 
     private func expectInvariant(
-        _ family: String, _ method: Method, _ dtype: DType, _ bound: (loss: Double, gradient: Double)
+        _ family: String, _ method: Method, _ dtype: DType,
+        _ bound: (loss: Double, gradient: Double)
     ) throws {
         typealias This = InvarianceTests
         let model = try This.model(family, dtype)
