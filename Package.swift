@@ -8,7 +8,7 @@ import PackageDescription
 let swiftPlugins = [
     "SFT": "sft", "DPO": "dpo", "RLOO": "rloo", "Lexicon": "lexicon",
     "ALOL": "alol", "GOLD": "gold", "KTO": "kto", "ORPO": "orpo", "PRO": "pro",
-    "RewardModel": "reward_model", "SimPO": "simpo",
+    "RewardModel": "reward_model", "SimPO": "simpo", "Priority": "priority",
     "Greedy": "greedy", "Nucleus": "nucleus", "Shuffle": "shuffle", "Sequential": "sequential",
     "LengthGrouped": "length_grouped", "Curriculum": "curriculum",
     "Repetition": "repetition", "TfidfNovelty": "tfidf_novelty", "PPO": "ppo",

@@ -145,4 +145,49 @@ struct DataSamplerTests {
         }
         #expect(firsts.allSatisfy { abs($0 - 200) < 5 * 12 }, "\(firsts)")
     }
+
+    // MARK: - priority
+
+    private func drawn(
+        _ columns: [(String, [Double])], params: JSONObject = JSONObject(), length: Int = 4000
+    ) throws -> [Double] {
+        let rows = columns[0].1.count
+        var request =
+            Workbench.request(
+                rows: rows, params: params, columns: columns.map { ($0.0, [rows], $0.1) },
+                more: ["length": JSON(length), "seed": 3]
+            ).object ?? JSONObject()
+        request["grad"] = nil
+        return try Workbench.eval("priority", .object(request)).at("order").cells
+    }
+
+    fileprivate static let shares: [(JSONObject, [Double])] = [
+        (JSONObject(), [0, 0.25, 0.75, 0]), (["sampling": "random"], [0, 0.5, 0.5, 0]),
+        (["power": 2], [0, 0.1, 0.9, 0]), (["column": "rewards"], [0.5, 0.25, 0.25, 0]),
+    ]
+
+    /// Rows come in proportion to their weight: 4000 draws, shares within five standard deviations.
+    @Test(arguments: DataSamplerTests.shares) func priorityDrawsInProportion(
+        _ params: JSONObject, _ shares: [Double]
+    ) throws {
+        let order = try drawn(
+            [("advantages", [-1, 1, 3, 0]), ("rewards", [2, 1, 1, 0])], params: params)
+        for (row, share) in shares.enumerated() {
+            let count = Double(order.count { Int($0) == row })
+            let deviation = (4000 * share * (1 - share)).squareRoot()
+            #expect(abs(count - 4000 * share) <= 5 * deviation, "row \(row): \(count)")
+        }
+    }
+
+    @Test func priorityTakesRewardsWhereThereIsNoAdvantage() throws {
+        #expect(Set(try drawn([("rewards", [0, 0.5, 0])])) == [1])
+    }
+
+    @Test(arguments: [
+        ([0.0, -1], "none of the 2 rows has a weight above 0"),
+        ([1, .nan], "row 1 has nan in \"rewards\""),
+    ]) func priorityRefuses(_ rewards: [Double], _ text: String) throws {
+        let error = #expect(throws: (any Error).self) { try drawn([("rewards", rewards)]) }
+        #expect("\(try #require(error))".contains(text))
+    }
 }

@@ -5,7 +5,8 @@ import KeelData
 /// Which rows a step takes: its place in the epoch, in the order that the data sampler gave the epoch.
 final class EpochRows {
     private let order: EpochOrder
-    private let sampler: DataSamplerInstance
+    private let sampler: DataSamplerInstance?
+    private let seed: UInt64
     private let columns: [String: Column]
     private let row: (Int) -> JSON
     /// The order of the epoch in use, asked for once, and the sampler's state from before it was asked.
@@ -14,12 +15,15 @@ final class EpochRows {
     /// - Parameters:
     ///   - count: rows of the data set.
     ///   - perStep: rows that a step takes, over all ranks.
+    ///   - sampler: nil = every row once an epoch, in random order.
     ///   - columns: [count] columns that the sampler may read for its order.
     ///   - row: a data set row, for a sampler that needs them.
+    ///   - seed: of the order without a sampler.
     init(
-        count: Int, perStep: Int, sampler: DataSamplerInstance, columns: [String: Column] = [:],
-        row: @escaping (Int) -> JSON = { _ in .null }
+        count: Int, perStep: Int, sampler: DataSamplerInstance?, columns: [String: Column] = [:],
+        row: @escaping (Int) -> JSON = { _ in .null }, seed: UInt64 = 0
     ) {
+        self.seed = seed
         order = EpochOrder(rowCount: count, rowsPerStep: perStep)
         self.sampler = sampler
         self.columns = columns
@@ -39,21 +43,32 @@ final class EpochRows {
         if let current, current.epoch == epoch {
             rows = current.order
         } else {
-            let before = hasFeedback ? nil : try sampler.save()
-            let needsRows = sampler.needs.contains { $0 == "row" || $0 == "row?" }
-            rows = try sampler.order(
-                epoch: epoch, count: order.rowCount, columns: columns,
-                rows: needsRows ? (0..<order.rowCount).map(row) : [],
-                context: CallContext(facts: ["rows_per_step": Double(order.rowsPerStep)]))
+            let before = hasFeedback ? nil : try sampler?.save()
+            rows = try sampler.map { try order(of: epoch, by: $0) } ?? shuffled(epoch)
             current = (epoch, rows, before)
         }
         return order.positions(of: step).map { rows[$0] }
     }
 
+    private func order(of epoch: Int, by sampler: DataSamplerInstance) throws -> [Int] {
+        let needsRows = sampler.needs.contains { $0 == "row" || $0 == "row?" }
+        return try sampler.order(
+            epoch: epoch, count: order.rowCount, columns: columns,
+            rows: needsRows ? (0..<order.rowCount).map(row) : [],
+            context: CallContext(facts: ["rows_per_step": Double(order.rowsPerStep)]))
+    }
+
+    /// A permutation of the rows, a pure function of seed and epoch.
+    private func shuffled(_ epoch: Int) -> [Int] {
+        let stream = RandomStream(seed: seed, place: "order", UInt64(epoch))
+        let keys = (0..<order.rowCount).map { stream.uniform(UInt64($0)) }
+        return keys.indices.sorted { (keys[$0], $0) < (keys[$1], $1) }
+    }
+
     // MARK: - Feedback
 
     /// Whether the sampler wants to know what a step made of its rows.
-    var hasFeedback: Bool { sampler.hasFeedback }
+    var hasFeedback: Bool { sampler?.hasFeedback ?? false }
 
     /// Tells the sampler what a step found out.
     ///
@@ -61,11 +76,11 @@ final class EpochRows {
     ///   - rows: numbers as the order has them, with repeats.
     ///   - batch: one row for each of them.
     func feedback(rows: [Int], batch: ColumnBatch, context: CallContext) throws {
-        try sampler.feedback(rows: rows, batch: batch, context: context)
+        try sampler?.feedback(rows: rows, batch: batch, context: context)
     }
 
     /// What the sampler reported since the last time.
-    func takeMetrics() -> MetricSums { sampler.takeMetrics() }
+    func takeMetrics() -> MetricSums { sampler?.takeMetrics() ?? MetricSums() }
 
     // MARK: - State
 
@@ -91,10 +106,10 @@ final class EpochRows {
         let isInside = current?.epoch == order.epoch(of: nextStep)
         if hasFeedback {
             let order = isInside ? current.map { ($0.epoch, $0.order) } : nil
-            let state = try sampler.save()
+            let state = try sampler?.save()
             return state == nil && order == nil ? nil : Snapshot(state: state, order: order)
         }
-        let state = isInside ? current?.before : try sampler.save()
+        let state = isInside ? current?.before : try sampler?.save()
         return state.map { Snapshot(state: $0) }
     }
 
@@ -111,6 +126,6 @@ final class EpochRows {
             }
             current = (epoch, rows, nil)
         }
-        if let state = Instance.State(json: saved?["state"] ?? saved) { try sampler.load(state) }
+        if let state = Instance.State(json: saved?["state"] ?? saved) { try sampler?.load(state) }
     }
 }
