@@ -121,6 +121,8 @@ final class Call: @unchecked Sendable {
     var tensors: TensorTable?
     /// Columns and reduction that `create` has asked for.
     var extraNeeds: [String] = []
+    /// The kind of data that `create` asked for.
+    var chosenData: String?
     var chosenReduction: (Reduction, Double)?
     private let failure = Guarded<CallFailure?>(nil)
     private let record: UnsafeMutablePointer<Record>

@@ -108,6 +108,9 @@ package struct Component: Sendable, Equatable {
     /// Set for a C function that knows nothing of Keel, which stands in `path`.
     package var native: NativeFunction?
 
+    /// What objectives may take.
+    package static let dataKinds = ["text", "pairs", "ranked", "scored", "unpaired", "rollouts"]
+
     /// `objective "dpo"`, for messages.
     package var title: String { "\(kind.words) \"\(name)\"" }
 

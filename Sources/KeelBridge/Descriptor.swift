@@ -229,7 +229,7 @@ struct DescriptorReader {
     }
 
     private mutating func checkData(_ data: String?, _ owner: String) {
-        let known = ["text", "pairs", "ranked", "scored", "unpaired", "rollouts"]
+        let known = Component.dataKinds
         guard let data else {
             return fail(
                 "\(owner) names no data kind", fix: "known: \(known.joined(separator: ", "))")

@@ -140,7 +140,12 @@ package enum HostTable {
             guard let call = Call.of(c) else { return invalid }
             return call.status { () throws(CallFailure) in
                 try call.require(.create, for: "`need`")
-                call.extraNeeds.append(text(column))
+                let name = text(column)
+                if call.instance.component.kind == .objective, Component.dataKinds.contains(name) {
+                    call.chosenData = name
+                } else {
+                    call.extraNeeds.append(name)
+                }
             }
         }
         host.reduction = { c, name, constant in

@@ -14,6 +14,8 @@ package final class Instance: @unchecked Sendable {
     let rawPhases: [String: keel_phase]
     /// Columns that `create` asked for, beyond those of the descriptor.
     private(set) var extraNeeds: [String] = []
+    /// The kind of data that `create` chose; nil = the component's.
+    private(set) var chosenData: String?
     /// The reduction that `create` chose, and its constant.
     private(set) var chosenReduction: (Reduction, Double)?
     private var memory: UnsafeMutableRawPointer?
@@ -48,6 +50,7 @@ package final class Instance: @unchecked Sendable {
         try call.finish()
         needsDestroy = true
         extraNeeds = call.extraNeeds
+        chosenData = call.chosenData
         chosenReduction = call.chosenReduction
     }
 

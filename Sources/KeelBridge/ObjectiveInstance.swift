@@ -46,6 +46,11 @@ package final class ObjectiveInstance {
     /// Columns that a phase needs; a name that ends in `?` is used when it is there.
     package func needs(phase: String = "policy") -> [String] { instance.needs(phase: phase) }
 
+    /// The kind of data of a phase: `create`'s choice, else the phase's, else the component's.
+    package func dataKind(_ phase: Phase) -> String {
+        instance.chosenData ?? phase.data ?? component.data ?? "text"
+    }
+
     /// How losses become one number: `create`'s choice, else the phase's, else the component's, else row_mean.
     package func reduction(phase: String = "policy") -> Reduction {
         if let chosen = instance.chosenReduction { return chosen.0 }

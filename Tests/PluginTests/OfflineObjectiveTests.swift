@@ -360,3 +360,57 @@ struct PairTests {
         }
     }
 }
+
+struct RewardModelTests {
+    private func eval(
+        _ type: String, _ columns: [(String, [Int], [Double])], params: JSONObject = JSONObject()
+    ) throws -> JSON {
+        var params = params
+        params["loss_type"] = .string(type)
+        return try Workbench.eval(
+            "reward_model",
+            Workbench.request(rows: columns[0].1[0], params: params, columns: columns))
+    }
+
+    /// All pairs of a list, K choose 2, each list counting once; the order of the columns means nothing.
+    @Test func aRankedListIsAllItsPairs() throws {
+        let answer = try eval(
+            "ranked",
+            [
+                ("scores", [2, 3], [0.5, 2, 1, 3, -1, 9]), ("rank", [2, 3], [2, 0, 1, 0, 1, 5]),
+                ("valid", [2, 3], [1, 1, 1, 1, 1, 0]),
+            ])
+        let pair = { (d: Double) in log(1 + exp(-d)) }
+        let want = [(pair(1) + pair(1.5) + pair(0.5)) / 3, pair(4)]
+        expectClose(try answer.at("per_row").cells, want, rtol: 1e-14, atol: 0, "losses")
+        expectClose(
+            [try answer.at("grads.scores").cells[5]], [0], rtol: 0, atol: 0, "nothing there")
+        expectClose(
+            try answer.at("metrics.max_reward").cells, [3], rtol: 0, atol: 0, "largest score")
+    }
+
+    @Test func labelsAndRewards() throws {
+        let binary = try eval(
+            "binary", [("scores", [2], [0.5, 0.5]), ("label", [2], [1, 0])])
+        expectClose(
+            try binary.at("per_row").cells, [log(1 + exp(-0.5)), log(1 + exp(0.5))], rtol: 1e-14,
+            atol: 0, "cross entropy")
+        #expect(try binary.at("metrics.accuracy").cells == [0.5])
+        let regression = try eval(
+            "regression", [("scores", [2], [0.5, 0.5]), ("rewards", [2], [1, 0])])
+        #expect(try regression.at("per_row").cells == [0.25, 0.25])
+        #expect(try regression.at("grads.scores").cells == [-0.5, 0.5])
+    }
+
+    @Test func theLikelihoodStaysInTheLoss() throws {
+        let answer = try eval(
+            "pairwise",
+            [
+                ("chosen.scores", [1], [1]), ("rejected.scores", [1], [0]),
+                ("chosen.mean_logprobs", [1], [-2]),
+            ], params: ["lm_coef": 0.5, "eps": 1e-5])
+        let sigma = 1 / (1 + exp(-1.0))
+        expectClose(
+            try answer.at("loss").cells, [1 - log(sigma + 1e-5)], rtol: 1e-14, atol: 0, "loss")
+    }
+}

@@ -179,7 +179,8 @@ typedef struct keel_host {
     /* The numbers of a list parameter, their count in `n`. Live as long as the instance. Else an error, null and 0. [call] */
     const double *(*list)(keel_call *c, const char *param, size_t *n);
     /* A fact of the run: "step", "epoch", "seed", "vocab_size", "eos_token_id" (further ones "eos_token_id.1" ...), "pad_token_id",
-     * "temperature", "max_completion_length", "num_generations", "rows_per_step", "rollout_rows"; NaN when unknown, no error. [call] */
+     * "temperature", "max_completion_length", "num_generations", "rows_per_step", "rollout_rows", "desirable_rows" and "undesirable_rows" of the
+     * data; NaN when unknown, no error. [call] */
     double (*fact)(keel_call *c, const char *name);
     /* The name of the phase this call belongs to; "policy" where none are declared. [call] */
     const char *(*phase)(keel_call *c);
@@ -196,7 +197,8 @@ typedef struct keel_host {
     keel_str (*field)(keel_call *c, size_t row, const char *pointer);
     /* The token ids of a row, prompt first, `total` in all; null when there are none. In `sample` all ids so far. No such row: an error. [call] */
     const int32_t *(*tokens)(keel_call *c, size_t row, size_t *prompt, size_t *total);
-    /* In `create`: asks for one more column; a name that ends in '?' is welcome but not required. Copied. Elsewhere: an error. [call] */
+    /* In `create`: asks for one more column; a name that ends in '?' is welcome but not required. Of an objective a kind of data
+     * ("scored"): its rows are of this kind instead of the component's. Copied. Elsewhere: an error. [call] */
     keel_status (*need)(keel_call *c, const char *column);
     /* In `create`: chooses the reduction (see keel_component); `constant` is the denominator of "constant", 0 = the host's. Unknown: an error. [call] */
     keel_status (*reduction)(keel_call *c, const char *name, double constant);

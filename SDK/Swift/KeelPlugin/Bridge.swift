@@ -45,6 +45,8 @@ public struct Call {
     /// The phase this call belongs to; "policy" where none are declared.
     public var phase: String { keel_phase_name(raw).map { String(cString: $0) } ?? "policy" }
     /// In `setup`: asks for one more column, by its name in the C interface; "name?" is optional.
+    ///
+    /// Of an objective a kind of data ("scored"): its rows are of this kind instead of those that `needs` names.
     public func need(_ column: String) { _ = keel_need(raw, column) }
     /// In `setup`: chooses the reduction.
     ///

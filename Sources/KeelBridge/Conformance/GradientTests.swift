@@ -40,7 +40,7 @@ extension ConformanceTest {
     private static func testExtreme(_ trial: Trial) throws {
         let rig = try objectiveRig(trial)
         for phase in rig.phases {
-            for point in SyntheticBatch.Point.extremes(of: phase.data ?? "") {
+            for point in SyntheticBatch.Point.extremes(of: rig.objective.dataKind(phase)) {
                 var dice = trial.dice
                 let batch = rig.batch(phase, &dice, point: point)
                 try check(rig, phase, batch, [:], .sign, point.name)

@@ -30,7 +30,7 @@ final class ObjectiveRig: Rig {
         _ phase: Phase, _ dice: inout Dice, point: SyntheticBatch.Point = .ordinary
     ) -> ColumnBatch {
         SyntheticBatch(
-            data: phase.data ?? "scored", needs: objective.needs(phase: phase.name),
+            data: objective.dataKind(phase), needs: objective.needs(phase: phase.name),
             gives: trial.subject.gives, point: point
         ).make(&dice)
     }

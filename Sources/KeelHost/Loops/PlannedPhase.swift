@@ -16,8 +16,10 @@ struct PlannedPhase {
     ///
     /// - Throws: `KeelError` (config) when none is left, or the config names one that is not there.
     static func all(
-        _ component: Component, _ parameters: ParameterValues, _ config: RunConfig, _ plan: HeadPlan
+        _ objective: ObjectiveInstance, _ parameters: ParameterValues, _ config: RunConfig,
+        _ plan: HeadPlan
     ) throws -> [PlannedPhase] {
+        let component = objective.component
         let names = component.phases.map(\.name)
         for name in config.phases.byName.keys where !names.contains(name) {
             let near = nearest(name, among: names).map { "did you mean \"\($0)\"? " } ?? ""
@@ -34,7 +36,7 @@ struct PlannedPhase {
             default: break
             }
             return PlannedPhase(
-                phase: phase, dataKind: phase.data ?? component.data ?? "text",
+                phase: phase, dataKind: objective.dataKind(phase),
                 parts: try plan.parts(of: phase, component), length: length)
         }
         guard !phases.isEmpty else {
