@@ -19,7 +19,7 @@ extension RewardWeighted {
         throw PluginError(
             .invalid,
             "row \(row) has the reward \(worst), and \(Self.name) needs rewards of 0 and more: set "
-                + "reward_shift to \(-worst), or pass them through a sigmoid")
+                + "reward_shift to \(-worst), or data.reward_transform to \"sigmoid\"")
     }
 
     /// R, `[batch]`.

@@ -41,6 +41,7 @@ struct KTO: Objective, Preparing {
 
     /// z0 over all rows of the step, and what each row adds to the difference of the labels' mean rewards.
     func prepare(_ columns: Columns) throws {
+        advise(columns.call)
         let labels = try columns("label").values
         let counts = try trainedRows(columns)
         let rows = Double(counts.reduce(0, +))
@@ -69,6 +70,24 @@ struct KTO: Objective, Preparing {
         columns.metric("kl", baseline)
         columns.metric("count/desirable", desirable)
         columns.metric("count/undesirable", rows - desirable)
+    }
+
+    /// Once, at the first step: what the weights should be for the data as it is (equation 8 of the paper).
+    private func advise(_ call: Call) {
+        let (wanted, unwanted) = (call.fact("desirable_rows"), call.fact("undesirable_rows"))
+        guard call.fact("step") == 0, wanted > 0, unwanted > 0 else { return }
+        let ratio = desirableWeight * wanted / (undesirableWeight * unwanted)
+        guard !(0.99...1.34).contains(ratio) else { return }
+        func text(_ x: Double) -> String { "\((x * 100).rounded() / 100)" }
+        let advice =
+            ratio < 1
+            ? "desirable_weight to \(text(undesirableWeight * unwanted / wanted)) ... "
+                + text(undesirableWeight * unwanted / wanted * 4 / 3)
+            : "undesirable_weight to \(text(desirableWeight * wanted / unwanted * 3 / 4)) ... "
+                + text(desirableWeight * wanted / unwanted)
+        call.log(
+            "\(Int(wanted)) rows are wanted and \(Int(unwanted)) are not: weighted, the first count "
+                + "\(text(ratio)) times as much; set \(advice) for 1 to 1.33", warning: true)
     }
 
     /// 1 for rows that count: of weight not 0 and with a trained token.

@@ -38,6 +38,12 @@ package enum ConfigAliases {
         "cliprange_reward": "reward_clip", "entropy_coef": "ent_coef", "value_coef": "vf_coef",
     ]
 
+    /// Objectives by the names of LoL-RL's scripts and of losses that are a setting here.
+    static let objectives: [String: String] = [
+        "a_lol": "alol", "a_lol_seq": "alol_seq", "a_lol_ref_free": "alol_ref_free",
+        "a_lol_kl": "alol_kl", "r_lol": "rlol", "r_gold": "rgold", "nll": "sft",
+    ]
+
     /// Keys that users may know from Keel's documents or elsewhere and that this version has not.
     static let absent: [String: String] = [
         "model.lora": "this version trains all weights, it has no adapters",

@@ -46,11 +46,39 @@ package struct ValueHeadConfig: ConfigSection {
         "Values become this times a sigmoid; null: 1 for the pools, no bound for linear.")
     package var maxValue: Double? = nil
 
+    @Key(
+        "source",
+        "What a value of prompts is fitted to. rollouts: rewards of the reference's own responses to the prompts of data.valid; "
+            + "data: rewards of the rows of data.valid, else of data.train; prompt_mean: no head, the mean reward of a prompt's rows; "
+            + "null: the rows' seq_values where they have any, rollouts where rewards and data.valid are given, else data."
+    )
+    package var source: ValueSourceChoice? = nil
+
+    @Key("num_rollouts", .from(1), "source rollouts: responses to each prompt.")
+    package var rollouts = 1
+
     @Key("learning_rate", .from(0), "Its peak learning rate; null: train.learning_rate.")
     package var learningRate: Double? = nil
 
     @Key("max_grad_norm", .from(0), "Its gradient's norm; null: train.max_grad_norm.")
     package var maxGradNorm: Double? = nil
+
+    package init() {}
+}
+
+package enum ValueSourceChoice: String, ConfigChoice {
+    case rollouts
+    case data
+    case promptMean = "prompt_mean"
+}
+
+/// `old_policy`: the copy of the policy that follows it slowly.
+package struct OldPolicyConfig: ConfigSection {
+    @Key("sync_steps", .from(0), "Optimizer steps after which it takes over the weights; 0: never.")
+    package var syncSteps = 5000
+
+    @Key("sync_epochs", "Whether it takes them over where an epoch begins, too.")
+    package var syncEpochs = true
 
     package init() {}
 }

@@ -1,3 +1,4 @@
+import Glibc
 import KeelCore
 
 /// All that a run is told, as its config file says it: typed, with defaults filled in and absolute paths.
@@ -31,6 +32,9 @@ package struct RunConfig: ConfigSection {
 
     @Key("reward_head", "The score head on the policy, for objectives that train a reward model.")
     package var rewardHead = RewardHeadConfig()
+
+    @Key("old_policy", "The slow copy of the policy, for offline objectives that read one (gold).")
+    package var oldPolicy = OldPolicyConfig()
 
     @Key("phases", "Rates and lengths of the phases, for objectives with several.")
     package var phases = PhasesConfig()
@@ -101,6 +105,12 @@ package struct DataConfig: ConfigSection {
     package var rewardSource = RewardSourceChoice.auto
 
     @Key(
+        "reward_transform",
+        "What an offline objective makes of its rewards first: sigmoid turns a reward model's scores into numbers between 0 and 1."
+    )
+    package var rewardTransform = RewardTransformChoice.none
+
+    @Key(
         "max_length", .from(2), "Most tokens of prompt and completion together; null for no limit.")
     package var maxLength: Int? = 1024
 
@@ -135,6 +145,18 @@ package enum TrainOnChoice: String, ConfigChoice { case assistant, all, last }
 package enum SideChoice: String, ConfigChoice { case left, right }
 
 package enum RewardSourceChoice: String, ConfigChoice { case auto, data, plugins }
+
+package enum RewardTransformChoice: String, ConfigChoice {
+    case none, sigmoid
+
+    /// What becomes of a reward; NaN stays NaN.
+    func callAsFunction(_ reward: Double) -> Double {
+        switch self {
+        case .none: reward
+        case .sigmoid: 1 / (1 + exp(-reward))
+        }
+    }
+}
 
 package struct ObjectiveConfig: ConfigSection {
     @Key("plugin", required: .plugin, "The objective.") package var plugin: String

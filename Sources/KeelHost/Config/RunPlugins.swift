@@ -102,7 +102,14 @@ private struct PluginSearch {
         let key = "\(section).plugin"
         let component: Component
         do {
-            component = try catalog.find(plugin, kind: kind)
+            var name = plugin
+            if kind == .objective, let known = ConfigAliases.objectives[plugin],
+                !catalog.list().components.contains(where: { $0.name == plugin })
+            {
+                reader.note("\"\(plugin)\" is read as \"\(known)\"", at: key)
+                name = known
+            }
+            component = try catalog.find(name, kind: kind)
         } catch let error as KeelError {
             let place = reader.places.place(of: key)
             let at = ConfigReader.isPluginPath(plugin) ? "\(place): \(plugin)" : place

@@ -111,6 +111,25 @@ struct HeadPlan {
         if let kind = valueHead, kind != .linear, !columns.contains(.seqValues) { valueHead = nil }
     }
 
+    /// Whether a phase fits values of prompts to rewards, and nothing else.
+    func fitsPrompts(_ phase: PlannedPhase) -> Bool {
+        valueHead != nil && valueHead != .linear && HeadPlan.fitsPrompts(phase.phase)
+            && phase.dataKind == "scored"
+    }
+
+    /// The same, whatever the config makes of it.
+    static func fitsPrompts(_ phase: Phase) -> Bool {
+        phase.trains == ["value_head"] && phase.needs.contains("rewards")
+            && phase.needs.contains("seq_values")
+    }
+
+    /// The same without a head that gives values of prompts: they come from elsewhere.
+    func withoutPromptValues() -> HeadPlan {
+        var plan = self
+        if valueHead != .linear { plan.valueHead = nil }
+        return plan
+    }
+
     func has(_ part: Part) -> Bool {
         switch part {
         case .policy: true

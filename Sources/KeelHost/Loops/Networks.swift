@@ -53,6 +53,10 @@ final class Networks {
     let seed: UInt64
     /// The text of a template that takes the place of the model's own in what is saved.
     var chatTemplate: String?
+    /// The head of the best epoch while it is trained.
+    var bestValueHead: [Tensor]?
+    /// The slowly synced copy of the policy, for objectives that read `old_*` columns of data.
+    var oldPolicy: OldPolicy?
 
     init(
         policy: Model, critic: Model? = nil, valueHead: ValueHead? = nil, reference: Model? = nil,
@@ -225,6 +229,22 @@ final class Networks {
         }
         try critic?.save(to: Files.join(folder, Networks.criticFolder))
         try valueHead?.save(to: folder)
+    }
+
+    /// Writes what a run beyond the checkpoint needs and its result does not.
+    func saveState(to folder: String) throws {
+        if let bestValueHead {
+            try valueHead?.save(to: folder, as: ValueHead.bestFile, bestValueHead)
+        }
+        try oldPolicy?.save(to: folder)
+    }
+
+    /// Reads what `saveState` wrote.
+    func loadState(from folder: String) throws {
+        if Files.exists(Files.join(folder, ValueHead.bestFile)) {
+            bestValueHead = try valueHead?.stored(in: folder, as: ValueHead.bestFile)
+        }
+        try oldPolicy?.load(from: folder)
     }
 }
 

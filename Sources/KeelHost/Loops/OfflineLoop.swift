@@ -11,7 +11,7 @@ final class OfflineLoop: TrainingLoop {
     private let valid: OfflineRows
     private let update: PolicyUpdate
     private let reference: ReferenceLogprobs?
-    private let sampler: DataSamplerInstance
+    private let sampler: DataSamplerInstance?
     private let sampling: Sampling?
     private let config: RunConfig
     /// What a `prepare` over the whole data set gave; nil where there is none, or before it ran.
@@ -24,10 +24,11 @@ final class OfflineLoop: TrainingLoop {
 
     /// - Parameters:
     ///   - reference: nil when the objective asks for no `ref_*` column.
+    ///   - sampler: nil = every row once an epoch, in random order.
     ///   - sampling: how `samples.jsonl` is filled; nil leaves it out.
     init(
         rows: OfflineRows, valid: OfflineRows, update: PolicyUpdate,
-        reference: ReferenceLogprobs?, sampler: DataSamplerInstance, sampling: Sampling?,
+        reference: ReferenceLogprobs?, sampler: DataSamplerInstance?, sampling: Sampling?,
         config: RunConfig
     ) {
         self.rows = rows
@@ -38,7 +39,10 @@ final class OfflineLoop: TrainingLoop {
         self.sampling = sampling
         self.config = config
         perStep = config.train.rowsPerStep * update.communicator.size
-        order = OfflineLoop.order(rows, Array(0..<rows.count), perStep, sampler, update)
+        let needsOld = OldPolicy.isNeeded(update.objective.needs(phase: update.phase.name))
+        oldPolicy = needsOld ? update.networks.oldPolicy : nil
+        seed = UInt64(config.train.seed)
+        order = OfflineLoop.order(rows, Array(0..<rows.count), perStep, sampler, update, seed)
         update.keepsRows = order.hasFeedback
     }
 
@@ -47,17 +51,20 @@ final class OfflineLoop: TrainingLoop {
 
     /// Rows of an optimizer step over all ranks.
     private let perStep: Int
+    private let seed: UInt64
+    /// nil when the objective asks for no `old_*` column.
+    private let oldPolicy: OldPolicy?
 
     /// The order of the rows at some places, which a sampler may choose by their lengths, what the data says of
-    /// them, and the data set rows.
+    /// them, what a `prepare` over all of them gave, and the data set rows.
     private static func order(
-        _ rows: OfflineRows, _ places: [Int], _ perStep: Int, _ sampler: DataSamplerInstance,
-        _ update: PolicyUpdate
+        _ rows: OfflineRows, _ places: [Int], _ perStep: Int, _ sampler: DataSamplerInstance?,
+        _ update: PolicyUpdate, _ seed: UInt64, given: [String: Column] = [:]
     ) -> EpochRows {
         EpochRows(
             count: places.count, perStep: perStep, sampler: sampler,
-            columns: rows.orderColumns(of: places, update.sides),
-            row: { rows.raw(rows.rows[places[$0]].index) })
+            columns: rows.orderColumns(of: places, update.sides).merging(given) { $1 },
+            row: { rows.raw(rows.rows[places[$0]].index) }, seed: seed)
     }
 
     private var preparesDataset: Bool { update.phase.flags.contains(.prepareDataset) }
@@ -73,7 +80,9 @@ final class OfflineLoop: TrainingLoop {
             datasetMetrics = made.reported
         }
         guard let prepared else { return }
-        order = OfflineLoop.order(rows, prepared.kept, perStep, sampler, update)
+        order = OfflineLoop.order(
+            rows, prepared.kept, perStep, sampler, update, seed,
+            given: prepared.columns(of: prepared.kept))
         guard prepared.kept.count < rows.count else { return }
         Log.notice(
             "\(update.objective.component.title) keeps \(prepared.kept.count) of \(rows.count) rows"
@@ -94,6 +103,7 @@ final class OfflineLoop: TrainingLoop {
     }
 
     func step(_ step: Int) throws -> StepResult {
+        oldPolicy?.begin(step: step, stepsPerEpoch: order.stepsPerEpoch)
         let numbers = try order.rows(of: step)
         let places = numbers.map { prepared?.kept[$0] ?? $0 }
         let chosen = rows[places]
@@ -132,6 +142,10 @@ final class OfflineLoop: TrainingLoop {
         if let reference {
             let logprobs = try reference.logprobs(rows[places]).map { $0.map(Double.init) }
             columns.addTokenColumn("ref_logprobs", logprobs, update.sides)
+        }
+        if let oldPolicy {
+            let logprobs = try oldPolicy.logprobs(rows[places])
+            columns.addTokenColumn("old_logprobs", logprobs, update.sides)
         }
         return columns
     }

@@ -149,6 +149,7 @@ final class PhasedLoop: TrainingLoop {
     func rehearse(_ count: Int) throws -> [(phase: String, result: StepResult, seconds: Double)] {
         var results: [(String, StepResult, Double)] = []
         for number in phases.indices {
+            (phases[number].loop as? ValueLoop)?.limit = 2 * phases[number].update.microBatchRows
             try enter(number, firstStep: 0)
             for step in 0..<min(count, current.steps) {
                 let begin = Clock.now()

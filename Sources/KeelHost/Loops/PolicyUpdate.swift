@@ -136,7 +136,7 @@ final class PolicyUpdate {
                 part, passColumns, tape: tape, dropoutStep: isTraining ? context.step : nil)
             var batch = columns.slice(range)
             pass.add(to: &batch, sides)
-            if self.columns != passColumns {
+            if self.columns != passColumns, columns.columns["seq_values"] == nil {
                 let values = Column(try promptValues(part))
                 for prefix in Set(prefixes + [""]) { batch.columns[prefix + "seq_values"] = values }
             }

@@ -10,6 +10,10 @@ struct RowRewards {
     private let config: RunConfig
     private let plugins: [RunPlugins.Choice]
     private let makeSet: () throws -> RewardSet
+    /// What becomes of rewards once they are there.
+    var transform: RewardTransformChoice { config.data.rewardTransform }
+    /// No reward says that it answers otherwise every time.
+    let isReplayable: Bool
     /// Where scores are kept between runs; nil keeps none.
     private let cacheFolder: String?
 
@@ -18,7 +22,7 @@ struct RowRewards {
     ) {
         self.config = config
         self.plugins = plugins.rewards
-        let isReplayable = !plugins.rewards.contains {
+        isReplayable = !plugins.rewards.contains {
             $0.component.flags.contains(.nondeterministic)
         }
         cacheFolder = isReplayable ? Files.userFolder("XDG_CACHE_HOME", ".cache") : nil
@@ -178,7 +182,7 @@ struct RowRewards {
     }
 
     /// Names rows and rewards: equal keys, equal scores.
-    private func key(_ part: RunData.Part) throws -> String {
+    func key(_ part: RunData.Part) throws -> String {
         var lines = [
             "rewards 1", Build.version, part.rows.contentHash, part.tokens.contentHash,
             String(config.train.seed),

@@ -186,7 +186,8 @@ package final class Run: @unchecked Sendable {
         // A full disk stays what the run ended of, whatever was saved before.
         let isFull = failure.code == .io || failure.code == .cannotCreate
         do {
-            if !isFull { try save() }
+            // Before the first boundary there is nothing that could be saved.
+            if !isFull, boundary != nil || step > 0 { try save() }
         } catch {
             Log.warning("no checkpoint could be written: \(error)")
         }
@@ -250,6 +251,7 @@ package final class Run: @unchecked Sendable {
         try store.save(step: boundary.step, state: state) { folder in
             try setup.networks.save(to: folder)
             try setup.networks.saveReference(to: folder)
+            try setup.networks.saveState(to: folder)
             try setup.optimizer.save(to: folder)
             try writeTrainerState(folder)
         }
@@ -279,6 +281,7 @@ package final class Run: @unchecked Sendable {
             ActiveCalls.advise(advice(step))
         }
         try setup.optimizer.load(from: checkpoint.folder)
+        try setup.networks.loadState(from: checkpoint.folder)
         if let saved = Instance.State(json: state["objective"]) { try setup.objective.load(saved) }
         try setup.loop.restore(state["loop"] ?? [:])
     }

@@ -28,7 +28,11 @@ enum RunChecks {
             ]
             known += rewarding
         }
-        if !isOnline { known += OfflineRows.known(dataKind: phase.dataKind) }
+        if !isOnline {
+            known += OfflineRows.known(dataKind: phase.dataKind)
+            known += ["old_seq_logprobs", "old_mean_logprobs"]
+            if phase.dataKind != "ranked" { known.append("old_logprobs") }
+        }
         if data?.train.values.allSatisfy({ $0.seqValue != nil }) ?? false {
             known.append("seq_values")
         }

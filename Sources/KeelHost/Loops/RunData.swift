@@ -26,6 +26,23 @@ struct RunData {
 
         var metrics: [(String, Double)] { counts.map { ("data/\($0)", Double($1)) } }
 
+        /// What `data.reward_transform` says, once.
+        fileprivate mutating func transform(_ choice: RewardTransformChoice) {
+            for row in tokens.rows {
+                values[row.index].rewards = values[row.index].rewards?.map { choice($0) }
+            }
+        }
+
+        /// What plugins may ask of the rows: how many are wanted, and how many are not.
+        var facts: [String: Double] {
+            let labels = tokens.rows.compactMap { values[$0.index].label }
+            guard !labels.isEmpty else { return [:] }
+            let wanted = Double(labels.count { $0 })
+            return [
+                "desirable_rows": wanted, "undesirable_rows": Double(labels.count) - wanted,
+            ]
+        }
+
         /// For an offline loop.
         var offline: OfflineRows {
             OfflineRows(rows: tokens.rows, values: values) { [rows] in rows.row($0) }
@@ -124,9 +141,14 @@ struct RunData {
     /// - Throws: as `RowRewards.give`.
     mutating func giveRewards(_ rewards: RowRewards) throws {
         try rewards.give(to: &train, name: "train", notes: &notes)
+        train.transform(rewards.transform)
         if var part = valid {
             try rewards.give(to: &part, name: "valid", notes: &notes)
+            part.transform(rewards.transform)
             valid = part
+        }
+        if rewards.transform != .none {
+            notes.append("rewards pass through a \(rewards.transform.rawValue)")
         }
     }
 

@@ -56,19 +56,25 @@ final class RunSetup {
         let component = plugins.objective.component
         var plan = try HeadPlan(component, config)
 
-        // Data first: it is the likeliest to be wrong, and cheap to read.
-        var planned = try PlannedPhase.all(component, plugins.objective.parameters, config, plan)
+        // Data before models: it is the likeliest to be wrong, and cheap to read.
+        let objective = try ObjectiveInstance(
+            component, catalog: catalog, parameters: plugins.objective.parameters, seed: seed,
+            device: device, context: CallContext(facts: RunSetup.facts(config)))
+        self.objective = objective
+        var planned = try PlannedPhase.all(objective, plugins.objective.parameters, config, plan)
         var data: [String: RunData] = [:]
         for phase in planned where data[phase.dataKind] == nil {
             data[phase.dataKind] = try RunData(
                 config, kind: phase.dataKind, component: component, tokenizer: tokenizer)
         }
         dataHashes = data[planned[0].dataKind]?.hashes ?? []
+        let promptValues = try PromptValues(config, component, plan, planned, data)
+        promptValues.claim(&data)
+        if promptValues == .given || promptValues == .promptMean {
+            planned.removeAll(where: plan.fitsPrompts)
+            plan = plan.withoutPromptValues()
+        }
 
-        let objective = try ObjectiveInstance(
-            component, catalog: catalog, parameters: plugins.objective.parameters, seed: seed,
-            device: device, context: CallContext(facts: RunSetup.facts(config)))
-        self.objective = objective
         let needs = planned.flatMap { objective.needs(phase: $0.phase.name) }
         plan.drop(unread: CurrentColumns(needs: needs))
         for phase in planned.indices {
@@ -119,6 +125,7 @@ final class RunSetup {
         }
         let rewardsOfRows = RowRewards(config, plugins, catalog: catalog, device: device)
         try RunSetup.giveRewards(planned, objective, rewardsOfRows, to: &data)
+        try promptValues.fill(&data, at: config.places.place(of: "value_head.source"))
         var notes: [String] = []
         for phase in planned {
             for note in data[phase.dataKind]?.notes ?? [] where !notes.contains(note) {
@@ -149,8 +156,13 @@ final class RunSetup {
             ? try RewardSet(
                 config, plugins.rewards, catalog: catalog, seed: seed,
                 models: .init(device: device, policy: config.model.path)) : nil
+        let isOffline = !planned.contains(where: \.isOnline)
+        if OldPolicy.isNeeded(needs), isOffline {
+            networks.oldPolicy = OldPolicy(
+                networks.policy, temperature: config.sampler.temperature, config.oldPolicy)
+        }
         let facts = RunSetup.facts(config, networks.policy, tokenizer)
-        let communicator = communicator
+        let (communicator, device) = (communicator, device)
         var hash: String?
         let phases = try planned.map { item in
             let own = objective.needs(phase: item.phase.name)
@@ -176,7 +188,8 @@ final class RunSetup {
                 sides: Sides(dataKind: item.dataKind),
                 microBatchRows: config.train.perDeviceTrainBatchSize,
                 trainers: trainers.all.filter { item.parts.contains($0.part) },
-                communicator: communicator, facts: facts)
+                communicator: communicator,
+                facts: facts.merging(data[item.dataKind]?.train.facts ?? [:]) { $1 })
             if item.isOnline, item.parts.contains(.policy) {
                 update.ptx = try PtxRows(config, component, tokenizer, policy: networks.policy)
             }
@@ -189,6 +202,10 @@ final class RunSetup {
             if item.isOnline, let rewards {
                 loop = RunSetup.onlineLoop(
                     rows, update, order, sampling, rewards, reference, config, trace)
+            } else if plan.fitsPrompts(item), let frozen {
+                loop = try RunSetup.valueLoop(
+                    rows, update, promptValues, sampling.of(frozen.model), frozen.folder, reference,
+                    config, plugins, catalog, device)
             } else {
                 loop = OfflineLoop(
                     rows: RunSetup.offlineRows(rows.train, needs: own),
@@ -210,8 +227,11 @@ final class RunSetup {
         _ planned: [PlannedPhase], _ objective: ObjectiveInstance, _ rewards: RowRewards,
         to data: inout [String: RunData]
     ) throws {
+        var given: Set<String> = []
         for phase in planned where !phase.isOnline {
-            guard RowRewards.areNeeded(objective.needs(phase: phase.phase.name)) else { continue }
+            guard RowRewards.areNeeded(objective.needs(phase: phase.phase.name)),
+                given.insert(phase.dataKind).inserted
+            else { continue }
             try data[phase.dataKind]?.giveRewards(rewards)
         }
     }

@@ -35,7 +35,7 @@ struct Sample {
 
 /// Generation as a run does it: the model being trained, the configured sampler, counter-based draws.
 struct Sampling {
-    let model: Model
+    private(set) var model: Model
     let tokenizer: Tokenizer
     let sampler: any TokenSampling
     let temperature: Double
@@ -66,6 +66,13 @@ struct Sampling {
         minNewTokens = min(config.minNewTokens, maxNewTokens)
         batchSize = config.batchSize
         cacheTokens = config.cacheTokens
+    }
+
+    /// The same of another model.
+    func of(_ model: Model) -> Sampling {
+        var other = self
+        other.model = model
+        return other
     }
 
     /// Completions in the order of prompts, `samplesPerPrompt` for each.

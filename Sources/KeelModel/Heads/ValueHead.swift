@@ -249,18 +249,40 @@ package final class ValueHead {
         for parameter in parameters { parameter.zeroGradient() }
     }
 
+    /// The values of all parameters, in their order.
+    package func copies() -> [Tensor] {
+        parameters.map { parameter in
+            let copy = Tensor(zeros: parameter.shape, dtype: dtype, device: device)
+            copy.copy(from: parameter.master)
+            return copy
+        }
+    }
+
+    /// Takes over what `copies` gave.
+    package func assign(_ copies: [Tensor]) {
+        precondition(copies.count == parameters.count, "\(copies.count) tensors for a head")
+        for (parameter, values) in zip(parameters, copies) { parameter.assign(values) }
+    }
+
     // MARK: Files
 
     /// What a head is called in a checkpoint and in a finished run.
     package static let file = "value_head.safetensors"
 
-    /// Writes the masters as they are.
+    /// What the head of the best epoch so far is called in a checkpoint.
+    package static let bestFile = "value_head.best.safetensors"
+
+    /// Writes the masters as they are, or others in their place.
     ///
     /// - Throws: `KeelError` (io, cannotCreate).
-    package func save(to folder: String) throws {
+    package func save(
+        to folder: String, as name: String = ValueHead.file, _ values: [Tensor]? = nil
+    ) throws {
         try SafetensorsWriter.write(
-            Files.join(folder, ValueHead.file),
-            parameters.map { SafetensorsWriter.Item($0.name, $0.master) },
+            Files.join(folder, name),
+            zip(parameters, values ?? parameters.map(\.master)).map {
+                SafetensorsWriter.Item($0.name, $1)
+            },
             metadata: ["format": "pt", "keel_value_head": .string(kind.rawValue)])
     }
 
@@ -268,8 +290,15 @@ package final class ValueHead {
     ///
     /// - Throws: `KeelError`: `noInput` for a missing file, `badData` for one of another head.
     package func load(from folder: String) throws {
-        let file = try SafetensorsFile(Files.join(folder, ValueHead.file))
-        let stored = try parameters.map { parameter in
+        assign(try stored(in: folder, as: ValueHead.file))
+    }
+
+    /// What `save` wrote.
+    ///
+    /// - Throws: as `load`.
+    package func stored(in folder: String, as name: String) throws -> [Tensor] {
+        let file = try SafetensorsFile(Files.join(folder, name))
+        return try parameters.map { parameter in
             guard let entry = file[parameter.name], entry.shape == parameter.shape else {
                 throw KeelError(
                     "checkpoint",
@@ -279,6 +308,5 @@ package final class ValueHead {
             }
             return try file.tensor(entry, dtype: dtype, device: device)
         }
-        for (parameter, values) in zip(parameters, stored) { parameter.assign(values) }
     }
 }

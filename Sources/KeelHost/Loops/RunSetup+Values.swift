@@ -1,0 +1,73 @@
+import KeelBridge
+import KeelCore
+import KeelData
+import KeelModel
+import KeelTensor
+
+extension RunSetup {
+    /// The loop of a phase that fits values of prompts: to the reference's own responses, or to the rows.
+    ///
+    /// - Parameters:
+    ///   - sampling: of the frozen reference.
+    ///   - folder: the reference's.
+    static func valueLoop(
+        _ data: RunData, _ update: PolicyUpdate, _ source: PromptValues, _ sampling: Sampling,
+        _ folder: String, _ reference: ReferenceLogprobs?, _ config: RunConfig,
+        _ plugins: RunPlugins, _ catalog: PluginCatalog, _ device: Device
+    ) throws -> ValueLoop {
+        let part = data.valid ?? data.train
+        let perStep = config.train.rowsPerStep * update.communicator.size
+        let makeLoop = { rows in
+            OfflineLoop(
+                rows: rows, valid: .none, update: update, reference: reference, sampler: nil,
+                sampling: nil, config: config)
+        }
+        guard source == .rollouts else {
+            let rows = part.offline
+            return ValueLoop(
+                networks: update.networks, update: update,
+                expectedSteps: (rows.count + perStep - 1) / perStep,
+                rows: { _ in (rows, [:]) }, loop: makeLoop)
+        }
+        let rollouts = try referenceRollouts(
+            part, sampling, folder, config, plugins, catalog, device)
+        let count = Set(part.tokens.rows.map(\.prompt)).count * config.valueHead.rollouts
+        return ValueLoop(
+            networks: update.networks, update: update,
+            expectedSteps: (count + perStep - 1) / perStep,
+            rows: { try rollouts.rows(limit: $0) }, loop: makeLoop)
+    }
+
+    private static func referenceRollouts(
+        _ part: RunData.Part, _ sampling: Sampling, _ folder: String, _ config: RunConfig,
+        _ plugins: RunPlugins, _ catalog: PluginCatalog, _ device: Device
+    ) throws -> ReferenceRollouts {
+        var known: Set<[Int32]> = []
+        let prompts = part.tokens.rows.filter { known.insert($0.prompt).inserted }.map {
+            Prompt(row: $0.index, tokens: $0.prompt, json: part.rows.row($0.index))
+        }
+        let rewards = RowRewards(config, plugins, catalog: catalog, device: device)
+        var key: String?
+        if rewards.isReplayable {
+            key = [
+                "rollouts 1", try ModelDirectory(folder).contentHash(), try rewards.key(part),
+                config.model.dtype.rawValue, "\(device.isa)", config.sampler.json.text(),
+                plugins.sampler.component.sha256, "\(sampling.maxNewTokens)",
+                "\(config.valueHead.rollouts)", config.combine.json.text(),
+                JSON.array(config.rewards.map(\.json)).text(),
+            ].joined(separator: "\n")
+        }
+        let (seed, policy) = (UInt64(config.train.seed), config.model.path)
+        return ReferenceRollouts(
+            prompts: prompts, perPrompt: config.valueHead.rollouts, transform: rewards.transform,
+            cacheKey: key
+        ) {
+            RolloutMaker(
+                sampling: sampling,
+                rewards: try RewardSet(
+                    config, plugins.rewards, catalog: catalog, seed: seed,
+                    models: .init(device: device, policy: policy)),
+                reference: nil, samplesPerPrompt: config.valueHead.rollouts)
+        }
+    }
+}
