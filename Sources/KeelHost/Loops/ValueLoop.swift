@@ -71,6 +71,11 @@ final class ValueLoop: TrainingLoop {
                 + "to \"sigmoid\", or value_head.max_value to the largest reward")
     }
 
+    /// None before its rows are made: the phase computes without gradients of a model.
+    func planned(from step: Int, count: Int) throws -> [PlannedRows] {
+        try loop?.planned(from: step, count: count) ?? []
+    }
+
     func step(_ step: Int) throws -> StepResult {
         var result = try inner.step(step)
         for (name, value) in found { result.metrics[name] = value }
