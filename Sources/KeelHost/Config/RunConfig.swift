@@ -319,6 +319,12 @@ package struct JudgeConfig: ConfigSection {
 
     @Key("temperature", .from(0), "0: always the likeliest token.") package var temperature = 0.0
 
+    @Key(
+        "chat",
+        "Whether the question is a user's message in the judge's chat template; null: where its folder has one."
+    )
+    package var chat: Bool? = nil
+
     @Key("stop", "Texts that end a reply; they do not belong to it.")
     package var stop: [String] = []
 

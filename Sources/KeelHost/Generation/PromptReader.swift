@@ -31,10 +31,11 @@ package struct PromptReader {
     /// - Parameters:
     ///   - directory: the model's folder; without tokenizer.json there it takes ids only.
     ///   - startID: stands for an empty text where the tokenizer has no BOS.
+    ///   - place: of what asks for a chat, for errors.
     /// - Throws: `KeelError` for a tokenizer or template that cannot be read; (noInput) for a chat without a template.
     package init(
         directory: String, tokenizer: Tokenizer?, startID: Int32?, isChat: Bool = false,
-        system: String? = nil
+        system: String? = nil, place: String = "--chat"
     ) throws {
         self.directory = directory
         self.tokenizer = tokenizer
@@ -44,7 +45,7 @@ package struct PromptReader {
         template = try tokenizer.flatMap {
             try ChatTemplate.load(directory: directory, tokenizer: $0)
         }
-        if isChat { _ = try requireTemplate("--chat") }
+        if isChat { _ = try requireTemplate(place) }
     }
 
     // MARK: Prompts

@@ -272,11 +272,19 @@ struct JudgeSource: RewardSource {
     let loaded: RewardModels.Loaded
     let config: JudgeConfig
     let seed: UInt64
+    private let reader: PromptReader
 
     init(_ config: JudgeConfig, _ models: RewardModels, seed: UInt64, place: String) throws {
-        loaded = try models.load(config.path, config.dtype, place: place)
+        let loaded = try models.load(config.path, config.dtype, place: place)
+        self.loaded = loaded
         self.config = config
         self.seed = seed
+        reader = try RewardModels.at(place) {
+            let isChat = try config.chat ?? (ChatTemplate.source(directory: config.path) != nil)
+            return try PromptReader(
+                directory: config.path, tokenizer: loaded.tokenizer, startID: nil, isChat: isChat,
+                place: "judge.chat")
+        }
     }
 
     func fill(
@@ -292,7 +300,8 @@ struct JudgeSource: RewardSource {
         for (number, question) in questions.enumerated() {
             guard let question else { continue }
             let text = String(decoding: question, as: UTF8.self)
-            let ids = try ids(text)
+            let place = "the question about row \(rows[number].id)"
+            let ids = text.isEmpty ? [] : try reader.read(text, place: place).ids
             let fits = ids.count <= room && !ids.isEmpty
             metrics.add("\(runner.name)/too_long", fits ? 0 : 1, .mean)
             guard fits else { continue }
@@ -318,12 +327,5 @@ struct JudgeSource: RewardSource {
             rows[number].reply = Array(text.utf8)
         }
         return metrics
-    }
-
-    /// The question as the model reads it; EOS that a tokenizer puts behind texts would end the reply before it began.
-    private func ids(_ question: String) throws -> [Int32] {
-        var ids = try loaded.tokenizer.ids(question)
-        if ids.count > 1, ids.last == loaded.tokenizer.eosID { ids.removeLast() }
-        return ids
     }
 }

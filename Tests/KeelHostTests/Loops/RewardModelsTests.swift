@@ -182,7 +182,7 @@ import Testing
     // MARK: - Judges
 
     private func judge(
-        _ path: String, temperature: Double = 0, stop: [String] = []
+        _ path: String, temperature: Double = 0, stop: [String] = [], chat: Bool? = false
     ) throws
         -> JudgeSource
     {
@@ -191,6 +191,7 @@ import Testing
         config.maxNewTokens = 6
         config.temperature = temperature
         config.stop = stop
+        config.chat = chat
         return try JudgeSource(config, RewardModels(device: device), seed: 3, place: "c.json")
     }
 
@@ -221,6 +222,27 @@ import Testing
         let got = try replies(try judge(path), [question, nil, long, question], ids: [0, 1, 2, 3])
         #expect(got.replies == [want, nil, nil, want])
         #expect(got.tooLong == 1.0 / 3)
+    }
+
+    /// A judge with a template is asked as a user asks it, unless the config says otherwise.
+    @Test func aChatModelIsAskedInItsTemplate() throws {
+        let path = try make("chat", "ForCausalLM")
+        // The text of a template says itself what begins it, where the tokenizer says it of other texts.
+        try folder.write(
+            "chat/chat_template.jinja",
+            "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
+        )
+        let question: [String?] = ["is it good?"]
+        func reply(_ question: [String?], chat: Bool?) throws -> [String?] {
+            try replies(try judge(path, chat: chat), question, ids: [0]).replies
+        }
+        let rendered = try reply(["user: is it good?\nassistant:"], chat: false)
+        #expect(try reply(question, chat: nil) == rendered)
+        #expect(try reply(question, chat: true) == rendered)
+        #expect(try reply(question, chat: false) != rendered)
+        let plain = try make("plain", "ForCausalLM", tokenizer: "roberta_style")
+        #expect(throws: KeelError.self) { try judge(plain, chat: true) }
+        _ = try judge(plain, chat: nil)
     }
 
     /// At a temperature: other draws for every row, question and step; the same for the same, in any order.
