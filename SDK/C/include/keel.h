@@ -178,9 +178,8 @@ typedef struct keel_host {
     keel_str (*json)(keel_call *c, const char *param);
     /* The numbers of a list parameter, their count in `n`. Live as long as the instance. Else an error, null and 0. [call] */
     const double *(*list)(keel_call *c, const char *param, size_t *n);
-    /* A fact of the run: "step", "epoch", "seed", "vocab_size", "eos_token_id" (further ones "eos_token_id.1" ...), "pad_token_id",
-     * "temperature", "max_completion_length", "num_generations", "rows_per_step", "rollout_rows", "desirable_rows" and "undesirable_rows" of the
-     * data; NaN when unknown, no error. [call] */
+    /* A fact of the run: "step", "epoch", "seed", "vocab_size", "eos_token_id" (further ones "eos_token_id.1" ...), "pad_token_id", "temperature",
+     * "max_completion_length", "num_generations", "rows_per_step", "rollout_rows", "desirable_rows", "undesirable_rows"; NaN when unknown. [call] */
     double (*fact)(keel_call *c, const char *name);
     /* The name of the phase this call belongs to; "policy" where none are declared. [call] */
     const char *(*phase)(keel_call *c);
