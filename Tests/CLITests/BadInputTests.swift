@@ -95,13 +95,16 @@ import Testing
     }
 
     @Test func unknownPlugin() throws {
+        let objectives =
+            "alol, alol_kl, alol_ref_free, alol_seq, dpo, gold, grpo, kto, online_dpo, orpo, ppo, ppo_max, "
+            + "pro, reinforce, reward_model, rgold, rlol, rloo, sft, simpo, wbc"
         try folder.write("c.json", BadInputTests.config(objective: "\"plugin\": \"dpoo\""))
         try expectFailure(
             ["config", "show", "c.json"], .unavailable,
             """
             error[config]: no objective is called "dpoo"
               at:  c.json:4:18, key objective.plugin
-              fix: did you mean "dpo"? known: dpo, rloo, sft; a path (./libdpoo.so) works too
+              fix: did you mean "dpo"? known: \(objectives); a path (./libdpoo.so) works too
             """)
     }
 

@@ -21,7 +21,11 @@ import Testing
         #expect(outcome.code == 0, "\(outcome.errors)")
         let report = try JSON.parse(outcome.output)
         #expect(report["problems"] == [])
-        #expect(report["plugins"]?["objectives"] == "dpo rloo sft")
+        #expect(
+            report["plugins"]?["objectives"]
+                == .string(
+                    "alol alol_kl alol_ref_free alol_seq dpo gold grpo kto online_dpo orpo ppo ppo_max pro "
+                        + "reinforce reward_model rgold rlol rloo sft simpo wbc"))
         #expect(
             report["plugins"]?["rewards"]
                 == "exact_answer judge length lexicon model regex repetition tfidf_novelty")

@@ -59,11 +59,12 @@ import Testing
         try work.expectNothingPartial()
     }
 
-    /// What a run said, without what a clock measured.
+    /// What a run said, without what a clock and the process's size measured.
     private static func words(_ outcome: Outcome) -> [String] {
         outcome.errors.replacingOccurrences(
             of: "eta [0-9]+ s", with: "", options: .regularExpression
         )
         .replacingOccurrences(of: "second", with: "first").components(separatedBy: "\n")
+        .filter { !$0.hasPrefix("memory: ") }
     }
 }

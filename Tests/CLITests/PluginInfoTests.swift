@@ -34,7 +34,9 @@ import Testing
             let piece = try snippet("\(path)#\(name)")
             if piece.contains("path/to/") { continue }
             parts[kind] = piece
-            if plugin["data"]?.string.map({ $0 != "rollouts" }) ?? false { parts["reward"] = nil }
+            // The rows have no scores of their own.
+            let scored: Set = ["rollouts", "scored", "ranked"]
+            if let data = plugin["data"]?.string, !scored.contains(data) { parts["reward"] = nil }
             try work.folder.write(
                 "config.json",
                 """

@@ -94,11 +94,12 @@ import Testing
         }
         for i in stride(from: 0, to: 64, by: 2) { blocks[i] = nil }
         let more = (0..<10).map { _ in Tensor(zeros: [3 * size / 4], dtype: .f32, device: device) }
-        let (used, peak, reserved, _) = device.memory
-        #expect(used == (32 + 30) * size && peak == 64 * size)
-        #expect(reserved <= peak + 32 << 20)
-        #expect(blocks.compactMap { $0 }.allSatisfy { $0.floats().allSatisfy { $0 == 0 } })
-        _ = more
+        withExtendedLifetime((blocks, more)) {
+            let (used, peak, reserved, _) = device.memory
+            #expect(used == (32 + 30) * size && peak == 64 * size)
+            #expect(reserved <= peak + 32 << 20)
+            #expect(blocks.compactMap { $0 }.allSatisfy { $0.floats().allSatisfy { $0 == 0 } })
+        }
     }
 
     /// Attention must not keep a table of scores: memory grows with the rows, not with their square.

@@ -38,7 +38,10 @@ struct RunMemory {
         plan.keep(MemoryPlan.process, resident + RunMemory.overhead)
         let outputs: Outputs? =
             heads.hasRewardHead ? (isLanguage ? [.language, .score] : .score) : nil
-        let policy = try ModelDirectory(config.model.path, outputs: outputs).architecture
+        let directory = try ModelDirectory(config.model.path, outputs: outputs)
+        // A config.json that is not the weights' own would plan for another model.
+        _ = try directory.match()
+        let policy = directory.architecture
         let lora = try adapter(config)
         add(policy, config, trained: lora.map { $0.parameterCount(in: policy) }, to: &plan)
         try addOthers(config, policy, hasAdapter: lora != nil, to: &plan)
