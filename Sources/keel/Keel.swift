@@ -25,6 +25,7 @@ struct Keel: ParsableCommand {
             TrainSubcommand.self,
             CheckSubcommand.self,
             EvalSubcommand.self,
+            ReportSubcommand.self,
             Generate.self,
             Forward.self,
             Tokenize.self,

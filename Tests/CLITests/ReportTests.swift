@@ -1,0 +1,68 @@
+import KeelCore
+import KeelTestSupport
+import Testing
+
+/// `keel report` from outside.
+@Suite struct ReportTests {
+    let folder: TemporaryFolder
+
+    init() throws {
+        folder = try TemporaryFolder()
+        for (name, rate) in [("a", 1.0), ("b", 2.0)] {
+            let lines = (1...20).map {
+                "{\"step\": \($0), \"loss\": \(rate / Double($0)), \"reward\": \(rate * Double($0))}\n"
+            }
+            try folder.write("\(name)/metrics.jsonl", lines.joined())
+        }
+        try folder.write(
+            "t.csv", "method,reward,reward_low,reward_high\nsft,1,0.5,1.5\ndpo,2,1,3\n")
+    }
+
+    @Test(arguments: [
+        ["a", "b", "--metric", "loss", "--metric", "reward", "--line", "reward=9:best"],
+        ["a", "b", "--label", "x", "--label", "x", "--group", "--metric", "loss", "--log-y"],
+        ["--table", "t.csv"],
+    ])
+    func chartsAreFiles(_ arguments: [String]) throws {
+        let outcome = try keel(["report"] + arguments + ["--svg", "c.svg"], in: folder.path)
+        #expect(outcome.errors == "")
+        #expect(outcome.code == 0)
+        let svg = try Files.readText(folder.path("c.svg"))
+        #expect(svg.hasPrefix("<svg xmlns") && svg.hasSuffix("</svg>\n"))
+        _ = try keel(["report"] + arguments + ["--svg", "d.svg"], in: folder.path)
+        #expect(try Files.readText(folder.path("d.svg")) == svg)
+    }
+
+    @Test(arguments: [
+        (
+            ["a", "--metric", "los", "--svg", "c.svg"],
+            """
+            error[report]: there is no metric "los"
+              at:  a
+              fix: did you mean "loss"? there are: loss, reward
+            """, ExitCode.usage
+        ),
+        (
+            ["none", "--metric", "loss", "--svg", "c.svg"],
+            """
+            error[report]: there is no run: the folder does not exist
+              at:  none
+              fix: give the output_dir of a run
+            """, .noInput
+        ),
+        (
+            ["a", "--metric", "loss", "--line", "x=1", "--svg", "c.svg"],
+            """
+            error[usage]: "x=1" is no line to compare with
+              at:  --line
+              fix: write [METRIC=]VALUE[:LABEL] with a metric that is drawn: --line "reward=0.99:best of 64"
+            """, .usage
+        ),
+    ])
+    func mistakes(_ arguments: [String], _ errors: String, _ code: ExitCode) throws {
+        let outcome = try keel(["report"] + arguments, in: folder.path)
+        #expect(outcome.errors == errors + "\n")
+        #expect(outcome.code == code.rawValue)
+        #expect(!Files.exists(folder.path("c.svg")))
+    }
+}
