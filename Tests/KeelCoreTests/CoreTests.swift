@@ -60,7 +60,7 @@ import Testing
         let pool = ThreadPool(threads: threads)
         for count in [0, 1, 2, 7, 1000] {
             for _ in 0..<20 {
-                let seen = Mutex([Int](repeating: 0, count: count))
+                let seen = Guarded([Int](repeating: 0, count: count))
                 pool.parallelFor(count) { tile in seen.withLock { $0[tile] += 1 } }
                 #expect(seen.withLock { $0.allSatisfy { $0 == 1 } })
             }
