@@ -1,5 +1,6 @@
 import Foundation
 import KeelCore
+import KeelTestSupport
 
 /// One run of the built `keel`: what it wrote and how it ended.
 struct Outcome {
@@ -39,6 +40,39 @@ func keelProcess(
     _ arguments: [String], in folder: String, input: String = "",
     environment: [String: String] = [:], executable: String? = nil, streams: String
 ) throws -> Process {
+    let caches = Files.join(folder, ".cache")
+    if executable == nil, environment["XDG_CACHE_HOME"] == nil { try rememberPlugins(in: caches) }
+    return try bareProcess(
+        arguments, in: folder, input: input,
+        environment: environment.merging(["XDG_CACHE_HOME": caches]) { own, _ in own },
+        executable: executable, streams: streams)
+}
+
+/// What lies in the plugins beside the tests, as one run of `keel` remembers it.
+///
+/// Looking at all of them again would take most of the time of a short run.
+private let plugins: Result<[UInt8], any Error> = Result {
+    let folder = try TemporaryFolder()
+    let process = try bareProcess(
+        ["plugin", "list"], in: folder.path, environment: ["XDG_CACHE_HOME": folder.path],
+        streams: ".std")
+    try process.run()
+    process.waitUntilExit()
+    return try Files.read(folder.path("keel/plugins.json"))
+}
+
+/// Gives a run what an earlier one would have left in its cache folder.
+private func rememberPlugins(in caches: String) throws {
+    let path = Files.join(caches, "keel/plugins.json")
+    guard !Files.exists(path) else { return }
+    try Files.makeDirectory(Files.join(caches, "keel"))
+    try AtomicWrite.file(path, plugins.get())
+}
+
+private func bareProcess(
+    _ arguments: [String], in folder: String, input: String = "", environment: [String: String],
+    executable: String? = nil, streams: String
+) throws -> Process {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: executable ?? keelExecutable)
     process.arguments = arguments
@@ -46,7 +80,6 @@ func keelProcess(
     var variables = ProcessInfo.processInfo.environment
     for name in ["NO_COLOR", "CLICOLOR_FORCE", "KEEL_PLUGIN_PATH"] { variables[name] = nil }
     variables["HOME"] = folder
-    variables["XDG_CACHE_HOME"] = Files.join(folder, ".cache")
     variables["XDG_DATA_HOME"] = Files.join(folder, ".data")
     for (name, value) in environment { variables[name] = value }
     process.environment = variables
