@@ -43,7 +43,7 @@ import Testing
         (.dpo, ["model.lora={\"r\": 8}"]),
         (.dpo, ["model.dtype=bf16", "model.lora={\"r\": 8}", "train.gradient_checkpointing=true"]),
         (.dpo, ["reference=none", "objective={\"plugin\": \"sft\"}"]),
-        (.rloo, ["train.rollout_batch_size=16"]),
+        (.dpo, ["objective={\"plugin\": \"gold\"}"]), (.rloo, ["train.rollout_batch_size=16"]),
     ]
 
     /// What tensors held, and what the process did, within 15 % of the plan of the same steps.

@@ -152,6 +152,10 @@ struct RunMemory {
         if trained == nil, !isPolicyTrained, heads.hasRewardHead { cells = policy.hiddenSize }
         plan.keep("weights", (all + (trained ?? 0)) * config.dtype.size)
         if config.dtype == .bf16 { plan.keep("masters", 4 * (trained ?? all)) }
+        if OldPolicy.isNeeded(needs), !phases.contains(where: \.isOnline) {
+            // The copy, and a place for the policy while the copy stands in for it.
+            plan.keep("old policy", 2 * cells * config.dtype.size)
+        }
         plan.keep("moments", 8 * cells)
         plan.keep("gradients", 4 * cells)
     }
