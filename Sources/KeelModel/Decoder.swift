@@ -16,6 +16,11 @@ package struct Decoder: Sendable {
     ) -> Tensor {
         var x = NN.embedding(
             pass[architecture.embedding], ids: ids, padding: architecture.paddingID)
+        if let update = pass.adapter?.update(
+            of: architecture.embedding, ids: ids, padding: architecture.paddingID, pass)
+        {
+            x = NN.add(x, update)
+        }
         if let scale = architecture.embeddingScale {
             x = NN.scale(
                 x, Tensor([scale], shape: [1], dtype: x.dtype, device: x.device).doubles()[0])

@@ -177,8 +177,11 @@ package final class Model: @unchecked Sendable {
         }
         guard wanted.logprobs, !targets.isEmpty else { return scores }
         try requireLanguageHead()
+        let head =
+            adapter?.head(architecture.headWeight, states: own, rows: targets, pass)
+            ?? (own, pass[architecture.headWeight])
         let result = NN.logprobs(
-            own, weight: pass[architecture.headWeight],
+            head.states, weight: head.weight,
             targets: Tensor(batch.targets, device: device),
             temperature: Float(temperature), softcap: architecture.logitSoftcap,
             entropy: wanted.entropy, vocabulary: wanted.vocabLogprobs, argmax: wanted.correct)
@@ -214,7 +217,10 @@ package final class Model: @unchecked Sendable {
     }
 
     func logits(hidden: Tensor, _ pass: Pass) -> Tensor {
-        let z = NN.logits(hidden, weight: pass[architecture.headWeight])
+        var z = NN.logits(hidden, weight: pass[architecture.headWeight])
+        if let update = adapter?.logits(architecture.headWeight, states: hidden, pass) {
+            z = z + update
+        }
         guard let cap = architecture.logitSoftcap.map(Double.init) else { return z }
         return (z / cap).tanh() * cap
     }

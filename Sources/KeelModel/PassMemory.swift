@@ -45,7 +45,7 @@ package struct PassMemory: Sendable {
         let ends = state + targets * hidden * 2 * cell
         let head =
             targets * hidden * (sum + cell)
-            + (hasLogits ? logits(targets) : 0)
+            + (hasLogits ? logits(targets) + changedHead : 0)
         let blocks = architecture.blocks
         let flow = blocks.map { rows * backward($0) }.max() ?? 0
         guard !recomputes else {
@@ -69,6 +69,14 @@ package struct PassMemory: Sendable {
     /// Bytes of keys and values of one token.
     package var cachePerToken: Int {
         architecture.blocks.reduce(0) { $0 + 2 * Sizes($1, hidden).keys * cell }
+    }
+
+    /// The head with an adapter's columns beside its own, and the gradient of both.
+    private var changedHead: Int {
+        guard let lora, let head = architecture.ends.head.first, lora.chooses(head.module)
+        else { return 0 }
+        let width = hidden + lora.size(of: head.module).rank
+        return architecture.vocabularySize * width * (cell + sum)
     }
 
     /// What the LM head's backward pass holds: a chunk of gradients, and a tile of logits for each thread.
@@ -135,7 +143,7 @@ package struct PassMemory: Sendable {
 extension LoRAConfig {
     /// Cells that an adapter of this config trains in a model.
     package func parameterCount(in architecture: Architecture) -> Int {
-        let updates = architecture.linears.filter { changes($0.module) }.reduce(0) {
+        let updates = layers(of: architecture).reduce(0) {
             $0 + size(of: $1.module).rank * ($1.inputSize + $1.outputSize)
         }
         let whole = architecture.weights.filter { weight in

@@ -27,6 +27,12 @@ package struct Linear: Sendable {
         self.layout = layout
     }
 
+    /// The layer of a weight that stands by itself: an embedding, a head.
+    init(_ weight: Weight, layout: Layout) {
+        self.weight = weight
+        self.layout = layout
+    }
+
     /// The same layer with a bias.
     package func withBias() -> Linear {
         var layer = self

@@ -47,15 +47,18 @@ package final class Adapter: @unchecked Sendable {
             parameters.append(made)
             return made
         }
-        let linears = architecture.linears
-        for linear in linears where config.changes(linear.module) {
+        for linear in config.layers(of: architecture) {
             let (rank, scale) = config.size(of: linear.module)
+            let (down, up) = ([rank, linear.inputSize], [linear.outputSize, rank])
+            let isEmbedding = linear.weight.name == architecture.embedding.name
             modules[linear.weight.name] = Module(
                 linear: linear,
-                down: try parameter(
-                    linear.module + ".lora_A.weight", [rank, linear.inputSize], .down),
-                up: try parameter(
-                    linear.module + ".lora_B.weight", [linear.outputSize, rank], .zeros),
+                down: isEmbedding
+                    ? try parameter(linear.module + ".lora_embedding_A", down, .zeros)
+                    : try parameter(linear.module + ".lora_A.weight", down, .uniform),
+                up: isEmbedding
+                    ? try parameter(linear.module + ".lora_embedding_B", up, .normal)
+                    : try parameter(linear.module + ".lora_B.weight", up, .zeros),
                 scale: scale)
         }
         for weight in architecture.weights
@@ -69,8 +72,10 @@ package final class Adapter: @unchecked Sendable {
 
     /// How a new tensor starts.
     enum Start {
-        /// Uniform in ± 1 / sqrt(in), as PEFT.
-        case down
+        /// Uniform in ± 1 / sqrt(columns), as PEFT's A.
+        case uniform
+        /// Standard normal, as PEFT's B of an embedding.
+        case normal
         case zeros
         case copy(of: Weight)
     }
@@ -80,7 +85,9 @@ package final class Adapter: @unchecked Sendable {
 
     /// Names that mean nothing are told with the names there are.
     private static func check(_ config: LoRAConfig, _ architecture: Architecture) throws {
-        let modules = architecture.linears.map(\.module)
+        let layers =
+            architecture.ends.embedding + architecture.linears + architecture.ends.head
+        let modules = layers.map(\.module)
         let ends = Set(modules.compactMap { $0.split(separator: ".").last.map(String.init) })
             .sorted()
         if case .names(let names) = config.targets {
@@ -89,16 +96,7 @@ package final class Adapter: @unchecked Sendable {
                     "model", "LoRA changes no layer: target_modules is empty", code: .badData)
             }
             for name in names where !modules.contains(where: { LoRAConfig.names($0, name) }) {
-                let isTensor = architecture.weights.contains { LoRAConfig.names($0.module, name) }
-                throw KeelError(
-                    "model",
-                    isTensor
-                        ? "LoRA on \"\(name)\": not supported; the linear layers of the blocks are"
-                        : "no linear layer is called \"\(name)\"", at: "target_modules",
-                    fix: isTensor
-                        ? "train it whole: \"modules_to_save\": [\"\(name)\"]"
-                        : "use \"all-linear\", or some of: \(ends.joined(separator: ", "))",
-                    code: .badData)
+                throw unknown(name, ends, architecture)
             }
         }
         for name in config.modulesToSave
@@ -111,12 +109,76 @@ package final class Adapter: @unchecked Sendable {
         }
     }
 
+    /// Why a target means no layer.
+    private static func unknown(
+        _ name: String, _ ends: [String], _ architecture: Architecture
+    ) -> KeelError {
+        let whole = "\"modules_to_save\": [\"\(architecture.embedding.module)\"]"
+        if architecture.isTied, architecture.hasLanguageHead,
+            name == "lm_head" || LoRAConfig.names(architecture.embedding.module, name)
+        {
+            return KeelError(
+                "model", "LoRA on \"\(name)\": the head of this model is its embedding",
+                at: "target_modules", fix: "train it whole: \(whole)", code: .badData)
+        }
+        let isTensor = architecture.weights.contains { LoRAConfig.names($0.module, name) }
+        return KeelError(
+            "model",
+            isTensor
+                ? "LoRA on \"\(name)\": not supported; linear layers and the embedding are"
+                : "no linear layer is called \"\(name)\"", at: "target_modules",
+            fix: isTensor
+                ? "train it whole: \"modules_to_save\": [\"\(name)\"]"
+                : "use \"all-linear\", or some of: \(ends.joined(separator: ", "))",
+            code: .badData)
+    }
+
     // MARK: - In a pass
+
+    /// What a changed embedding adds to the rows of some ids, or nil where it is as it was.
+    ///
+    ///     scale · B A[:, id]
+    func update(of embedding: Weight, ids: Tensor, padding: Int32?, _ pass: Pass) -> Tensor? {
+        guard let module = modules[embedding.name] else { return nil }
+        let columns = pass.leaf(module.down).transposed()  // [vocabulary, rank]
+        let small = NN.embedding(columns, ids: ids, padding: padding) * module.scale
+        return NN.linear(small, weight: pass.leaf(module.up))
+    }
+
+    /// States and a head whose product has the update in it.
+    ///
+    ///     W h + scale · B A dropout(h) = [W, B] [h; scale · A dropout(h)]
+    ///
+    /// - Parameters:
+    ///   - states: `[n, hidden]`.
+    ///   - rows: of the batch that they are the states of.
+    /// - Returns: nil where the head is as it was.
+    func head(
+        _ head: Weight, states: Tensor, rows: [Int32], _ pass: Pass
+    ) -> (states: Tensor, weight: Tensor)? {
+        guard let module = modules[head.name] else { return nil }
+        let input = dropped(
+            states, module.linear, pass,
+            keys: pass.dropout.map { d in rows.map { d.keys[Int($0)] } })
+        let small = NN.linear(input, weight: pass.leaf(module.down)) * module.scale
+        return (
+            NN.besides(states, small), NN.besides(pass[head], pass.leaf(module.up))
+        )
+    }
+
+    /// What a changed head adds to the logits of some states, without gradient.
+    ///
+    /// - Returns: `[n, vocabulary]`, f32 (f64 under f64); nil where the head is as it was.
+    func logits(_ head: Weight, states: Tensor, _ pass: Pass) -> Tensor? {
+        guard let module = modules[head.name] else { return nil }
+        let small = NN.linear(states, weight: pass.leaf(module.down)) * module.scale
+        return NN.logits(small, weight: pass.leaf(module.up))
+    }
 
     /// What a changed layer adds to its output, or nil for a layer that is as it was.
     func update(of linear: Linear, _ x: Tensor, _ pass: Pass) -> Tensor? {
         guard let module = modules[linear.weight.name] else { return nil }
-        let input = dropped(x, linear, pass)
+        let input = dropped(x, linear, pass, keys: pass.dropout?.keys)
         let small = NN.linear(input, weight: pass.leaf(module.down)) * module.scale
         return NN.linear(small, weight: pass.leaf(module.up))
     }
@@ -124,8 +186,10 @@ package final class Adapter: @unchecked Sendable {
     /// The input with some cells left out, the others scaled up to make good for them.
     ///
     /// Which ones depends on seed, step, layer and the token's own key: not on the batch it is in.
-    private func dropped(_ x: Tensor, _ linear: Linear, _ pass: Pass) -> Tensor {
-        guard config.dropout > 0, let draws = pass.dropout, draws.keys.count == x.rows
+    private func dropped(
+        _ x: Tensor, _ linear: Linear, _ pass: Pass, keys: [UInt64]?
+    ) -> Tensor {
+        guard config.dropout > 0, let draws = pass.dropout, let keys, keys.count == x.rows
         else { return x }
         let stream = RandomStream(
             seed: draws.seed, place: "dropout \(linear.module)", draws.step)
@@ -133,7 +197,7 @@ package final class Adapter: @unchecked Sendable {
         let columns = x.columns
         var kept = [UInt64](repeating: 0, count: (x.count + 63) / 64)
         func keep(_ cell: Int) { kept[cell >> 6] |= 1 << UInt64(cell & 63) }
-        for (row, key) in draws.keys.enumerated() {
+        for (row, key) in keys.enumerated() {
             // One draw serves two cells.
             for pair in 0..<(columns + 1) / 2 {
                 let bits = stream.bits(key &+ UInt64(pair))
@@ -165,6 +229,17 @@ extension Architecture {
     /// The linear layers of the blocks, in order.
     package var linears: [Linear] {
         blocks.flatMap(\.linears)
+    }
+
+    /// Embedding and head as linear layers; none where one tensor is both.
+    ///
+    /// An embedding is W of a token's one-hot row, `[vocabulary, hidden]`.
+    var ends: (embedding: [Linear], head: [Linear]) {
+        guard !hasLanguageHead || !isTied else { return ([], []) }
+        return (
+            [Linear(embedding, layout: .inOut)],
+            hasLanguageHead ? head.map { [Linear($0, layout: .outIn)] } ?? [] : []
+        )
     }
 }
 

@@ -6,9 +6,9 @@ import KeelCore
 package struct LoRAConfig: Sendable, Equatable {
     /// Which linear layers are changed.
     package enum Targets: Sendable, Equatable {
-        /// All of the blocks; not the head.
+        /// All of the blocks; not the head, as in PEFT.
         case allLinear
-        /// Ends of module names: `q_proj`, `self_attn.q_proj`, or whole names.
+        /// Ends of module names: `q_proj`, `self_attn.q_proj`, `lm_head`, or whole names.
         case names([String])
     }
 
@@ -45,10 +45,21 @@ package struct LoRAConfig: Sendable, Equatable {
 
     /// Whether a linear layer of a block is changed.
     func changes(_ module: String) -> Bool {
-        switch targets {
-        case .allLinear: true
-        case .names(let names): names.contains { LoRAConfig.names(module, $0) }
-        }
+        if case .allLinear = targets { return true }
+        return chooses(module)
+    }
+
+    /// Whether a module is changed because the config names it.
+    func chooses(_ module: String) -> Bool {
+        guard case .names(let names) = targets else { return false }
+        return names.contains { LoRAConfig.names(module, $0) }
+    }
+
+    /// The layers of a model that get an update, from the embedding to the head.
+    func layers(of architecture: Architecture) -> [Linear] {
+        architecture.ends.embedding.filter { chooses($0.module) }
+            + architecture.linears.filter { changes($0.module) }
+            + architecture.ends.head.filter { chooses($0.module) }
     }
 
     // MARK: - adapter_config.json

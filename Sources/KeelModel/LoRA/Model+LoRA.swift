@@ -15,7 +15,11 @@ extension Model {
                 switch start {
                 case .zeros: return Tensor(zeros: shape, dtype: type, device: self.device)
                 case .copy(let weight): return self.copy(of: weight)
-                case .down:
+                case .normal:
+                    let stream = RandomStream(seed: seed, place: "lora \(name)")
+                    let values = (0..<shape[0] * shape[1]).map { Float(stream.normal(UInt64($0))) }
+                    return Tensor(values, shape: shape, dtype: type, device: self.device)
+                case .uniform:
                     let stream = RandomStream(seed: seed, place: "lora \(name)")
                     let bound = 1 / Double(shape[1]).squareRoot()
                     let values = (0..<shape[0] * shape[1]).map {
@@ -62,13 +66,38 @@ extension Model {
             used.insert(name)
             return try file.tensor(entry, dtype: type, device: self.device)
         }
-        if let extra = file.entries.first(where: { !used.contains($0.name) }) {
+        for entry in file.entries where !used.contains(entry.name) {
+            if try isCopy(entry, in: file, of: adapter) { continue }
             throw KeelError(
                 "model", "the adapter changes a layer that the model does not have",
-                at: "\(weights), tensor \(extra.name)",
+                at: "\(weights), tensor \(entry.name)",
                 fix: "adapter and model do not belong together", code: .badData)
         }
         return adapted(by: adapter)
+    }
+
+    /// Whether a tensor of an adapter's file is the weight below an update: PEFT saves those of embedding and head.
+    ///
+    /// - Throws: `KeelError` (badData) when it is not the model's.
+    private func isCopy(
+        _ entry: SafetensorsFile.Entry, in file: SafetensorsFile, of adapter: Adapter
+    ) throws -> Bool {
+        let weight = adapter.modules.first {
+            entry.name == Adapter.prefix + $0.value.linear.module + ".base_layer.weight"
+        }
+        guard let weight else { return false }
+        let own = copy(of: weight.value.linear.weight)
+        guard entry.shape == own.shape,
+            try file.tensor(entry, dtype: own.dtype, device: device).doubles() == own.doubles()
+        else {
+            throw KeelError(
+                "model", "the adapter was trained on another \(weight.value.linear.module)",
+                at: "\(file.path), tensor \(entry.name)",
+                fix:
+                    "load it with the model it was trained on; a resized or retrained one must be saved with it",
+                code: .badData)
+        }
+        return true
     }
 
     /// Writes the adapter as PEFT does: adapter_config.json and adapter_model.safetensors, and the tokenizer.
@@ -85,7 +114,10 @@ extension Model {
             "peft_type": "LORA", "base_model_name_or_path": .string(base),
             "task_type": architecture.score == nil ? "CAUSAL_LM" : "SEQ_CLS", "bias": "none",
             "inference_mode": true, "use_dora": false, "init_lora_weights": true,
-            "fan_in_fan_out": .bool(adapter.modules.values.contains { $0.linear.layout == .inOut }),
+            "fan_in_fan_out": .bool(
+                architecture.linears.contains {
+                    $0.layout == .inOut && adapter.modules[$0.weight.name] != nil
+                }),
         ]
         for (key, value) in adapter.config.json.object ?? JSONObject() { config[key] = value }
         if case .allLinear = adapter.config.targets {

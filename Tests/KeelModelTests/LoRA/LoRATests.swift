@@ -18,18 +18,25 @@ import Testing
 
     // MARK: - PEFT's numbers
 
-    @Test func anAdapterOfPEFTComputesWhatPEFTComputes() throws {
-        let vectors = try Fixture.json("models/llama_lora/vectors.json")
+    /// On linear layers of the blocks; on embedding and head, whose weights PEFT saves with the adapter.
+    @Test(arguments: ["llama_lora", "llama_lora_head"])
+    func anAdapterOfPEFTComputesWhatPEFTComputes(folder: String) throws {
+        let vectors = try Fixture.json("models/\(folder)/vectors.json")
         let plain = try base()
-        let model = try plain.adapted(directory: Fixture.model("llama_lora"))
+        let model = try plain.adapted(directory: Fixture.model(folder))
         let merged = model.merged()
         for (i, sequence) in (vectors["sequences"]?.array ?? []).enumerated() {
             let ids = try #require(sequence["input_ids"]?.ids)
             let want = try #require(sequence["token_logprobs"]?.doubles)
             expectClose(try logprobs(model, ids), want, VectorTests.logprob)
             expectClose(try logprobs(merged, ids), want, VectorTests.logprob)
+            // While generating, the update is added to the logits.
+            let batch = PackedBatch(sequences: [ids], promptLengths: [1])
+            let last = Int32(ids.count - 2)
+            let logits = try model.logits(batch, rows: [last]).logSoftmax(axis: -1).doubles()
+            expectClose([logits[Int(ids[ids.count - 1])]], [want[Int(last)]], VectorTests.logprob)
             // Without the adapter: the model as it was.
-            let reference = try #require(vectors["base_logprobs"]?[i]?.doubles)
+            guard let reference = vectors["base_logprobs"]?[i]?.doubles else { continue }
             expectClose(try logprobs(model.base, ids), reference, VectorTests.logprob)
         }
         for (name, want) in try #require(vectors["merged_weights"]?.object) {
@@ -40,10 +47,11 @@ import Testing
         }
     }
 
-    @Test func gradientsAreThoseOfPEFT() throws {
-        let vectors = try Fixture.json("models/llama_lora/vectors.json")
+    @Test(arguments: ["llama_lora", "llama_lora_head"])
+    func gradientsAreThoseOfPEFT(folder: String) throws {
+        let vectors = try Fixture.json("models/\(folder)/vectors.json")
         let want = try #require(vectors["loss"])
-        let model = try base().adapted(directory: Fixture.model("llama_lora"))
+        let model = try base().adapted(directory: Fixture.model(folder))
         let batch = PackedBatch(
             sequences: (vectors["sequences"]?.array ?? []).compactMap { $0["input_ids"]?.ids },
             promptLengths: try #require(want["prompt_len"]).ints)
@@ -69,6 +77,7 @@ import Testing
 
     private static let families: [(String, [String])] = [
         ("llama", ["q_proj", "down_proj"]), ("gpt2", ["c_attn", "mlp.c_proj"]),
+        ("llama", ["embed_tokens", "lm_head"]),
     ]
 
     @Test(arguments: families)
@@ -77,7 +86,8 @@ import Testing
         var config = LoRAConfig()
         config.targets = .names(targets)
         let adapted = try model.adapted(config, seed: 1)
-        #expect(adapted.trained.count == 2 * 2 * targets.count)
+        let layers = targets.contains("lm_head") ? 1 : 2
+        #expect(adapted.trained.count == 2 * layers * targets.count)
         #expect(try logprobs(adapted, [1, 2, 3, 4]) == logprobs(model, [1, 2, 3, 4]))
     }
 
@@ -103,10 +113,19 @@ import Testing
         return config
     }
 
-    @Test(arguments: ["llama", "gpt2"])
+    /// Embedding and head, and nothing else.
+    private func ends() -> LoRAConfig {
+        var config = everything("llama")
+        config.modulesToSave = []
+        config.targets = .names(["embed_tokens", "lm_head"])
+        return config
+    }
+
+    @Test(arguments: ["llama", "gpt2", "ends"])
     func mergedSavedAndLoadedIsTheSame(family: String) throws {
-        let plain = try tinyModel(family)
-        let model = shaken(try plain.adapted(everything(family), seed: 1))
+        let plain = try tinyModel(family == "ends" ? "llama" : family)
+        let config = family == "ends" ? ends() : everything(family)
+        let model = shaken(try plain.adapted(config, seed: 1))
         let ids: [Int32] = [1, 5, 9, 2, 7]
         let want = try logprobs(model, ids)
         #expect(try logprobs(model.base, ids) != want)
@@ -125,10 +144,12 @@ import Testing
     }
 
     /// Only the adapter has gradients, and they are those of central differences in f64.
-    @Test(arguments: ["llama", "gpt2"])
+    @Test(arguments: ["llama", "gpt2", "ends"])
     func gradients(family: String) throws {
+        let config = family == "ends" ? ends() : everything(family)
         let model = shaken(
-            try tinyModel(family, dtype: .f64).adapted(everything(family), seed: 1))
+            try tinyModel(family == "ends" ? "llama" : family, dtype: .f64)
+                .adapted(config, seed: 1))
         let batch = PackedBatch(sequences: [[1, 5, 9, 2], [3, 4]], promptLengths: [1, 1])
         let tape = Tape()
         let loss = try model.logprobs(batch, tape: tape).logprobs.sum()
@@ -157,8 +178,9 @@ import Testing
     }
 
     /// A token's dropout depends on seed, step and its key, not on what else is in the batch.
-    @Test func dropoutDoesNotDependOnTheBatch() throws {
-        var config = everything("llama")
+    @Test(arguments: [false, true])
+    func dropoutDoesNotDependOnTheBatch(ofTheHead: Bool) throws {
+        var config = ofTheHead ? ends() : everything("llama")
         config.dropout = 0.5
         let model = shaken(try tinyModel("llama").adapted(config, seed: 1))
         func pass(_ sequences: [[Int32]], _ keys: [UInt64], step: UInt64) throws -> [Double] {
@@ -205,7 +227,8 @@ import Testing
     @Test(
         arguments: [
             (["q_prj"], [], "no linear layer is called \"q_prj\""),
-            (["embed_tokens"], [], "modules_to_save"), ([], [], "target_modules is empty"),
+            (["layers.0.input_layernorm"], [], "modules_to_save"),
+            ([], [], "target_modules is empty"),
             (["q_proj"], ["head"], "no module is called \"head\""),
         ] as [([String], [String], String)])
     func namesThatMeanNothingAreTold(
@@ -219,6 +242,22 @@ import Testing
             _ = try model.adapted(config, seed: 1)
         }
         #expect(error.description.contains(words), "\(error)")
+    }
+
+    /// An update of one of the two would change the other.
+    @Test(arguments: ["lm_head", "wte"])
+    func aTiedHeadIsNotChanged(name: String) throws {
+        var config = LoRAConfig()
+        config.targets = .names([name])
+        let error = try #require(throws: KeelError.self) {
+            _ = try tinyModel("gpt2").adapted(config, seed: 1)
+        }
+        #expect(
+            error.description == """
+                error[model]: LoRA on "\(name)": the head of this model is its embedding
+                  at:  target_modules
+                  fix: train it whole: "modules_to_save": ["transformer.wte"]
+                """, "\(error)")
     }
 
     @Test func anAdapterOfAnotherModelIsRefused() throws {
