@@ -14,9 +14,10 @@ build=.build-long
 sanitize() {
     local kind=$1 command=$2
     shift 2
-    # Plugins are loaded by the executable: they take the sanitizer's functions from it.
+    # Optimised: whole runs are part of the suite. Plugins are loaded by the executable and take the sanitizer's functions from it.
     ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS="suppressions=$PWD/.ci/tsan.supp halt_on_error=0" \
-        "$swift" "$command" "--sanitize=$kind" --scratch-path "$build/$kind" -Xlinker --export-dynamic "$@"
+        "$swift" "$command" -c release -Xswiftc -enable-testing "--sanitize=$kind" --scratch-path "$build/$kind" \
+        -Xlinker --export-dynamic "$@"
 }
 
 check thread-build sanitize thread build --build-tests
