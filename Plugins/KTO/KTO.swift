@@ -48,12 +48,6 @@ struct KTO: Objective, Preparing {
         let desirable = zip(labels, counts).reduce(0.0) { $0 + ($1.0 > 0 ? Double($1.1) : 0) }
         var baseline = 0.0
         if lossType == .kto {
-            guard labels.count > 1 else {
-                throw PluginError(
-                    .invalid,
-                    "kto compares with responses to other prompts, but a step has one row: raise "
-                        + "per_device_train_batch_size or gradient_accumulation_steps")
-            }
             let policy = try columns("mismatched.seq_logprobs").values
             let ref = try columns("mismatched.ref_seq_logprobs").values
             let mean = zip(policy, ref).reduce(0) { $0 + $1.0 - $1.1 } / Double(labels.count)

@@ -222,15 +222,22 @@ struct OfflineRowTests {
         #expect("\(try #require(error))".contains(text))
     }
 
-    @Test func ktoNeedsOtherPrompts() throws {
+    /// The host borrows the response to another prompt where a step has none: one row is enough.
+    @Test func ktoTakesAStepOfOneRow() throws {
         let request = Workbench.request(
-            rows: 1,
+            rows: 1, params: ["beta": 0.5],
             columns: [
-                ("logprobs", [1, 1], [-1]), ("ref_logprobs", [1, 1], [-1]), ("mask", [1, 1], [1]),
-                ("label", [1], [1]),
+                ("logprobs", [1, 1], [-1]), ("ref_logprobs", [1, 1], [-2]), ("mask", [1, 1], [1]),
+                ("label", [1], [1]), ("mismatched.logprobs", [1, 2], [-1, -1]),
+                ("mismatched.ref_logprobs", [1, 2], [-1.5, -1.1]),
+                ("mismatched.mask", [1, 2], [1, 1]),
             ])
-        let error = #expect(throws: (any Error).self) { try Workbench.eval("kto", request) }
-        #expect("\(try #require(error))".contains("a step has one row"))
+        let answer = try Workbench.eval("kto", request)
+        // z0 = 0.6, u = 1.
+        expectClose(try answer.at("metrics.kl").cells, [0.6], rtol: 1e-12, atol: 0, "z0")
+        expectClose(
+            try answer.at("loss").cells, [1 - 1 / (1 + exp(-0.5 * 0.4))], rtol: 1e-12, atol: 0,
+            "loss")
     }
 
     /// The part of label smoothing is not weighted: -ε times the mean log-probability over the vocabulary.
