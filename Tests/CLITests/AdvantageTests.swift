@@ -76,6 +76,8 @@ import Testing
 
         let again = try files.train(file, into: "again")
         #expect(again.code == 0 && !again.errors.contains("the reference answers"))
+        #expect(!outcome.errors.contains("the value head is kept"))
+        #expect(again.errors.contains("the value head is kept from an earlier run"))
         let bytes = try Files.read(files.path("whole/model.safetensors"))
         #expect(try Files.read(files.path("again/model.safetensors")) == bytes)
         for step in [2, 5] {
@@ -94,6 +96,62 @@ import Testing
                 try Files.read(files.path("again/value_head.safetensors"))
                     == Files.read(files.path("whole/value_head.safetensors")))
         }
+    }
+
+    /// A head is trained once for the same rows and settings: the second run logs what the first one logged, is
+    /// interrupted and resumed as any other, and another learning rate or damage to the cache train it anew.
+    @Test func aTrainedHeadIsKept() throws {
+        let file = try config(
+            "kept", objective: "alol_ref_free", params: "{ \"value_epochs\": 2 }",
+            sections: "\"rewards\": [],", data: "\"train\": \"scored.jsonl\"",
+            train: "\"max_steps\": 2")
+        let note = "the value head is kept from an earlier run"
+        let plain = { (run: String) in
+            try losses(run).map { line in
+                JSON.object(
+                    JSONObject(
+                        pairs: line.pairs.filter { !$0.key.hasPrefix("perf/") }.map {
+                            ($0.key, $0.value)
+                        }))
+            }
+        }
+        let first = try files.train(file, into: "first")
+        #expect(first.code == 0 && !first.errors.contains(note), "\(first.errors)")
+        let second = try files.train(file, into: "second")
+        #expect(second.code == 0 && second.errors.contains(note), "\(second.errors)")
+        #expect(try plain("second") == plain("first"))
+        #expect(try plain("second").contains { $0["phase"]?.string == "value" })
+        for name in ["model.safetensors", "value_head.safetensors"] {
+            #expect(
+                try Files.read(files.path("first/\(name)"))
+                    == Files.read(files.path("second/\(name)")), "\(name)")
+        }
+        // From a checkpoint in the middle of the phase that was not made.
+        let bytes = try Files.read(files.path("first/model.safetensors"))
+        for name in try Files.list(files.path("second"))
+        where name.hasPrefix("checkpoint-") && name != "checkpoint-2" {
+            try Files.remove(files.path("second/\(name)"))
+        }
+        try Files.remove(files.path("second/model.safetensors"))
+        let resumed = try files.train(file, into: "second", ["--resume", "auto"])
+        #expect(resumed.code == 0, "\(resumed.errors)")
+        #expect(try Files.read(files.path("second/model.safetensors")) == bytes)
+
+        let other = try files.train(
+            file, into: "other", ["--set", "value_head.learning_rate=1e-3"])
+        #expect(other.code == 0 && !other.errors.contains(note))
+        let caches = files.path(".cache/keel/value_heads")
+        let heads = try Files.list(caches)
+        #expect(heads.count == 2)
+        for head in heads {
+            let weights = Files.join(Files.join(caches, head), "value_head.safetensors")
+            var damaged = try Files.read(weights)
+            damaged[damaged.count - 1] ^= 1
+            try AtomicWrite.file(weights, damaged)
+        }
+        let anew = try files.train(file, into: "anew")
+        #expect(anew.code == 0 && !anew.errors.contains(note), "\(anew.errors)")
+        #expect(try Files.read(files.path("anew/model.safetensors")) == bytes)
     }
 
     /// The data's own values leave the head out: prompts worth more than any reward are filtered.

@@ -11,8 +11,9 @@ extension RunSetup {
     ///   - sampling: of the frozen reference.
     ///   - folder: the reference's.
     static func valueLoop(
-        _ data: RunData, _ update: PolicyUpdate, _ source: PromptValues, _ sampling: Sampling,
-        _ folder: String, _ reference: ReferenceLogprobs?, _ config: RunConfig,
+        _ data: RunData, _ item: PlannedPhase, _ update: PolicyUpdate, _ source: PromptValues,
+        _ sampling: Sampling, _ folder: String, _ reference: ReferenceLogprobs?,
+        _ config: RunConfig,
         _ plugins: RunPlugins, _ catalog: PluginCatalog, _ device: Device
     ) throws -> ValueLoop {
         let part = data.valid ?? data.train
@@ -22,11 +23,12 @@ extension RunSetup {
                 rows: rows, valid: .none, update: update, reference: reference, sampler: nil,
                 sampling: nil, config: config)
         }
+        let cache = try headCache(item, folder, config, plugins, device)
         guard source == .rollouts else {
             let rows = part.offline
             return ValueLoop(
                 networks: update.networks, update: update,
-                expectedSteps: (rows.count + perStep - 1) / perStep,
+                expectedSteps: (rows.count + perStep - 1) / perStep, cache: cache,
                 rows: { _ in (rows, [:]) }, loop: makeLoop)
         }
         let rollouts = try referenceRollouts(
@@ -34,8 +36,30 @@ extension RunSetup {
         let count = Set(part.tokens.rows.map(\.prompt)).count * config.valueHead.rollouts
         return ValueLoop(
             networks: update.networks, update: update,
-            expectedSteps: (count + perStep - 1) / perStep,
+            expectedSteps: (count + perStep - 1) / perStep, cache: cache,
             rows: { try rollouts.rows(limit: $0) }, loop: makeLoop)
+    }
+
+    /// Where heads are kept, by everything that their training depends on but the rows.
+    private static func headCache(
+        _ item: PlannedPhase, _ folder: String, _ config: RunConfig, _ plugins: RunPlugins,
+        _ device: Device
+    ) throws -> ValueHeadCache {
+        let objective = plugins.objective
+        let train = config.train.json
+        let keys = [
+            "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
+            "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
+            "lr_scheduler_type", "warmup_steps", "warmup_ratio", "seed",
+        ]
+        return ValueHeadCache(
+            folder: Files.userFolder("XDG_CACHE_HOME", ".cache"),
+            settings: [
+                try ModelDirectory(folder).contentHash(), config.model.dtype.rawValue,
+                "\(device.isa)", objective.component.sha256, objective.component.name,
+                JSON.object(objective.parameters.values).text(), config.valueHead.json.text(),
+                config.phases.byName[item.phase.name]?.json.text() ?? "", "\(item.length)",
+            ] + keys.map { "\($0) \(train[$0]?.text() ?? "")" })
     }
 
     private static func referenceRollouts(

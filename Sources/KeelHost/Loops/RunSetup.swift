@@ -204,8 +204,8 @@ final class RunSetup {
                     rows, update, order, sampling, rewards, reference, config, trace)
             } else if plan.fitsPrompts(item), let frozen {
                 loop = try RunSetup.valueLoop(
-                    rows, update, promptValues, sampling.of(frozen.model), frozen.folder, reference,
-                    config, plugins, catalog, device)
+                    rows, item, update, promptValues, sampling.of(frozen.model), frozen.folder,
+                    reference, config, plugins, catalog, device)
             } else {
                 loop = OfflineLoop(
                     rows: RunSetup.offlineRows(rows.train, needs: own),

@@ -19,16 +19,24 @@ final class ValueLoop: TrainingLoop {
     /// Steps of an epoch as far as is known before the rows are there.
     private let expectedSteps: Int
     private var loop: OfflineLoop?
+    private var rows: OfflineRows?
     private var selection = BestEpoch()
     private var saved: JSON?
     private var found: OrderedDictionary<String, Double> = [:]
     /// Rows that a rehearsal makes do with.
     var limit: Int?
+    private let cache: ValueHeadCache?
+    /// What the steps reported when the head was trained before; nil = they are made.
+    private var replay: ValueHeadCache.Trace?
+    /// What the steps have reported; nil where it is not the whole training.
+    private var trace: ValueHeadCache.Trace?
 
+    /// - Parameter cache: where trained heads are kept; nil keeps none.
     init(
-        networks: Networks, update: PolicyUpdate, expectedSteps: Int, rows: @escaping Source,
-        loop: @escaping (OfflineRows) -> OfflineLoop
+        networks: Networks, update: PolicyUpdate, expectedSteps: Int, cache: ValueHeadCache? = nil,
+        rows: @escaping Source, loop: @escaping (OfflineRows) -> OfflineLoop
     ) {
+        self.cache = cache
         self.networks = networks
         self.update = update
         self.expectedSteps = expectedSteps
@@ -50,14 +58,28 @@ final class ValueLoop: TrainingLoop {
         let made = try makeRows(limit)
         warnOfRange(made.rows)
         let loop = makeLoop(made.rows)
-        self.loop = loop
+        (self.loop, rows) = (loop, made.rows)
         if let saved {
             try loop.restore(saved["loop"] ?? [:])
             selection = BestEpoch(json: saved["selection"] ?? [:])
+            replay = saved["replay"]?.array?.compactMap(StepResult.init(json:))
         } else {
-            found = made.metrics
+            lookUp(made)
         }
         try loop.begin()
+    }
+
+    /// Takes a head that was trained on the same rows in the same way, or gets ready to keep this one.
+    private func lookUp(
+        _ made: (rows: OfflineRows, metrics: OrderedDictionary<String, Double>)
+    ) {
+        found = made.metrics
+        guard limit == nil, let cache, let head = networks.valueHead else { return }
+        replay = cache.read(made.rows, into: head)
+        trace = replay == nil ? [] : nil
+        guard replay != nil else { return }
+        found = [:]
+        Log.notice("the value head is kept from an earlier run with the same rows and settings")
     }
 
     /// A bounded head never gets near rewards beyond its bounds.
@@ -77,6 +99,14 @@ final class ValueLoop: TrainingLoop {
     }
 
     func step(_ step: Int) throws -> StepResult {
+        if let replay {
+            guard step < replay.count else {
+                throw KeelError(
+                    "train", "the kept value head was trained in \(replay.count) steps",
+                    at: "step \(step + 1)", code: .internalBug)
+            }
+            return replay[step]
+        }
         var result = try inner.step(step)
         for (name, value) in found { result.metrics[name] = value }
         found = [:]
@@ -86,11 +116,17 @@ final class ValueLoop: TrainingLoop {
             result.metrics["value_head/epoch_mse"] = selection.errors.last
             result.metrics["value_head/best_epoch"] = Double(selection.best + 1)
         }
-        if step + 1 == update.schedules.first?.totalSteps, let best = networks.bestValueHead {
-            networks.valueHead?.assign(best)
-            networks.bestValueHead = nil
-        }
+        trace?.append(result)
+        if step + 1 == update.schedules.first?.totalSteps { end() }
         return result
+    }
+
+    /// The last step: the best epoch's head stays.
+    private func end() {
+        if let best = networks.bestValueHead { networks.valueHead?.assign(best) }
+        networks.bestValueHead = nil
+        guard let cache, let rows, let trace, let head = networks.valueHead else { return }
+        cache.write(rows, head, trace)
     }
 
     /// The rows are those that it trains on: there is nothing else to measure it by.
@@ -100,7 +136,12 @@ final class ValueLoop: TrainingLoop {
     func snapshot(nextStep: Int) throws -> LoopSnapshot {
         guard let loop else { return LoopSnapshot { [:] } }
         let (state, selection) = (try loop.snapshot(nextStep: nextStep), selection)
-        return LoopSnapshot { ["loop": state.json, "selection": selection.json] }
+        let replay = replay
+        return LoopSnapshot {
+            var object: JSONObject = ["loop": state.json, "selection": selection.json]
+            if let replay { object["replay"] = .array(replay.map(\.json)) }
+            return .object(object)
+        }
     }
 
     func restore(_ state: JSON) throws { saved = state }
