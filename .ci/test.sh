@@ -32,7 +32,8 @@ samples() {
             "$temporary/start" || code=1
     for config in samples/*/config.json; do
         case $config in
-        samples/model/*) continue ;;
+        # The last two name what their scripts make.
+        samples/model/* | samples/alol-comparison/* | samples/noisy-rewards/*) continue ;;
         samples/pretrain/*) set -- --set "model.path=$temporary/start" ;;
         samples/grpo-arithmetic/*) set -- --set "model.path=$PWD/samples/model" ;;
         *) set -- ;;
@@ -41,6 +42,17 @@ samples() {
         "$keel" check "$config" "$@" --output-dir "$temporary/run" || code=1
     done
     rm -rf "$temporary"
+    return $code
+}
+
+# The samples that are scripts, in their small versions.
+scripts() {
+    local keel=$PWD/$build/release/keel out=$PWD/$build/sample-scripts code=0
+    rm -rf "$out"
+    COMPARISON_OUT=$out/comparison samples/alol-comparison/run.sh "$keel" || code=1
+    COMPARISON_OUT=$out/comparison LIST=samples/alol-comparison/bad-rows.txt samples/alol-comparison/run.sh "$keel" || code=1
+    NOISY_OUT=$out/noisy samples/noisy-rewards/run.sh "$keel" || code=1
+    ROUNDS_OUT=$out/rounds samples/llama2-rounds/run.sh "$keel" || code=1
     return $code
 }
 
@@ -55,6 +67,7 @@ tests tests "$swift" test -c release --skip-build --scratch-path $build -Xswiftc
 check exports .ci/exports.sh $build/release
 check installed .ci/installed.sh $build/release
 check samples samples
+check sample-scripts scripts
 check config-page config_page
 check format-swift .ci/format.sh swift
 check format-c .ci/format.sh c
