@@ -5,13 +5,18 @@ import KeelHost
 struct ReportSubcommand: KeelCommand {
     static let configuration = CommandConfiguration(
         commandName: "report",
-        abstract: "Shows what runs have done: charts of their metrics.",
+        abstract: "Shows what runs have done: a page, or charts of metrics.",
         discussion: """
-            A chart has a panel for each --metric and a line for each run. With --group runs that differ only in their
+            Writes one HTML page that needs nothing else: what the runs were, evaluations, curves, rewards, samples, and what
+            looks wrong. Of one run it goes to report.html in its folder; of several --out says where.
+
+            With --svg a chart is drawn instead. It has a panel for each --metric and a line for each run. With --group runs that differ only in their
             seed (or that have the same --label) become one line, their mean, in a band. --table draws the rows of a small
             CSV, JSON or JSONL file with their intervals instead (columns NAME, NAME_low, NAME_high).
 
             EXAMPLES
+              keel report runs/dpo
+              keel report runs/sft runs/dpo runs/rloo --out compared.html
               keel report runs/dpo --metric loss --metric rewards/margins --svg dpo.svg
               keel report runs/ppo-1 runs/ppo-2 runs/ppo-3 --group --metric reward --smooth 9 --svg reward.svg
               keel report --table methods.csv --metric reward --metric win_rate --svg methods.svg
@@ -33,6 +38,11 @@ struct ReportSubcommand: KeelCommand {
     var svg: String?
 
     @Option(
+        help: ArgumentHelp(
+            "Where the page goes; default: report.html in the run's folder.", valueName: "FILE"))
+    var out: String?
+
+    @Option(
         help: ArgumentHelp("Draw a table of values instead of runs.", valueName: "FILE"),
         completion: .file(extensions: ["csv", "json", "jsonl"]))
     var table: String?
@@ -52,8 +62,10 @@ struct ReportSubcommand: KeelCommand {
     var band = "range"
 
     @Option(
-        help: ArgumentHelp("Draw the mean of N neighbouring log lines.", valueName: "N"))
-    var smooth = 1
+        help: ArgumentHelp(
+            "Draw the mean of N neighbouring log lines; in a page the default depends on their number.",
+            valueName: "N"))
+    var smooth: Int?
 
     @Option(help: ArgumentHelp("The metric of the x axis, such as num_tokens.", valueName: "NAME"))
     var x = "step"
@@ -89,7 +101,7 @@ struct ReportSubcommand: KeelCommand {
     @OptionGroup var global: GlobalOptions
 
     func validate() throws {
-        if smooth < 1 { throw ValidationError("--smooth takes 1 or more.") }
+        if let smooth, smooth < 1 { throw ValidationError("--smooth takes 1 or more.") }
         if columns < 1 { throw ValidationError("--columns takes 1 or more.") }
         if !ReportCommand.bands.contains(band) {
             throw ValidationError(
@@ -100,8 +112,13 @@ struct ReportSubcommand: KeelCommand {
             throw ValidationError("--size takes two numbers from 120 to 4000, as in 560x300.")
         }
         if runs.isEmpty == (table == nil) { throw ValidationError("Give runs, or --table FILE.") }
-        if svg == nil { throw ValidationError("Give --svg FILE.") }
-        if table == nil, metric.isEmpty { throw ValidationError("Give --metric NAME.") }
+        if svg != nil, out != nil { throw ValidationError("--svg and --out exclude each other.") }
+        if svg == nil, table != nil || !metric.isEmpty {
+            throw ValidationError("--metric and --table draw a chart: give --svg FILE.")
+        }
+        if svg != nil, table == nil, metric.isEmpty {
+            throw ValidationError("--svg needs --metric NAME, or --table FILE.")
+        }
     }
 
     private var panelSize: (width: Double, height: Double)? {
@@ -111,6 +128,22 @@ struct ReportSubcommand: KeelCommand {
     }
 
     func run() throws {
+        if let svg {
+            try ReportCommand.writeChart(chart, to: svg)
+            return
+        }
+        var options = ReportCommand.PageOptions()
+        options.runs = runs
+        options.labels = label
+        options.title = title
+        options.isGrouped = group
+        options.band = band
+        options.smoothing = smooth
+        options.x = x
+        print(try ReportCommand.writePage(options, to: out))
+    }
+
+    private var chart: ReportCommand.ChartOptions {
         var options = ReportCommand.ChartOptions()
         options.runs = runs
         options.table = table
@@ -119,7 +152,7 @@ struct ReportSubcommand: KeelCommand {
         options.title = title
         options.isGrouped = group
         options.band = band
-        options.smoothing = smooth
+        options.smoothing = smooth ?? 1
         options.x = x
         options.isLogX = logX
         options.isLogY = logY
@@ -128,6 +161,6 @@ struct ReportSubcommand: KeelCommand {
         options.references = lines
         options.columns = columns
         if let panelSize { (options.width, options.height) = panelSize }
-        if let svg { try ReportCommand.writeChart(options, to: svg) }
+        return options
     }
 }

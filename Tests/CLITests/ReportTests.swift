@@ -33,14 +33,33 @@ import Testing
         #expect(try Files.readText(folder.path("d.svg")) == svg)
     }
 
+    @Test func pagesAreFiles() throws {
+        let one = try keel(["report", "a"], in: folder.path)
+        #expect(one.output == "a/report.html\n" && one.errors == "" && one.code == 0)
+        let two = try keel(["report", "a", "b", "--group", "--out", "c.html"], in: folder.path)
+        #expect(two.output == "c.html\n" && two.code == 0)
+        for file in ["a/report.html", "c.html"] {
+            let page = try Files.readText(folder.path(file))
+            #expect(page.hasPrefix("<!doctype html>") && page.hasSuffix("</html>\n"))
+        }
+    }
+
     @Test(arguments: [
+        (
+            ["a", "b"],
+            """
+            error[usage]: a page of several runs, or of a file, needs a name
+              at:  keel report
+              fix: add --out report.html
+            """, ExitCode.usage
+        ),
         (
             ["a", "--metric", "los", "--svg", "c.svg"],
             """
             error[report]: there is no metric "los"
               at:  a
               fix: did you mean "loss"? there are: loss, reward
-            """, ExitCode.usage
+            """, .usage
         ),
         (
             ["none", "--metric", "loss", "--svg", "c.svg"],

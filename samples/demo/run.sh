@@ -64,10 +64,7 @@ sed 's/.*"Question: \(.*\)\\nAnswer:".*/\1/' "$out/questions.jsonl" |
     paste -d '\n' - "$out/start.answers" "$out/sft.answers" "$out/dpo.answers" "$out/rloo.answers"
 rm -f "$out"/*.answers
 
-say "the curves"
-for method in sft dpo rloo; do
-    echo "$out/$method/metrics.jsonl"
-done
+say "the report: curves, samples and tables of all three, for a browser"
+"$keel" report "$out/sft" "$out/dpo" "$out/rloo" --title "The demo: SFT, DPO and RLOO" --out "$out/report.html"
 echo "TensorBoard: tensorboard --logdir $out"
-find "$out" -name 'events.out.tfevents.*' | sort | sed 's/^/  /'
 say "the demo took $(clock)"

@@ -30,6 +30,58 @@ package enum ReportCommand {
         package init() {}
     }
 
+    /// What a page is made of.
+    package struct PageOptions: Sendable {
+        package var runs: [String] = []
+        package var labels: [String] = []
+        package var title = ""
+        package var isGrouped = false
+        package var band = "range"
+        /// Nil = as the number of log lines suggests.
+        package var smoothing: Int?
+        package var x = "step"
+
+        package init() {}
+    }
+
+    /// Writes one HTML page.
+    ///
+    /// - Returns: the file's path.
+    /// - Throws: `KeelError`: noInput and badData for runs, usage for an x axis that none of them has.
+    package static func writePage(_ options: PageOptions, to path: String?) throws -> String {
+        let out =
+            try path
+            ?? pagePath(options.runs)
+        try AtomicWrite.file(out, try page(options))
+        return out
+    }
+
+    /// Where a page goes that nobody named: into the folder of its one run.
+    private static func pagePath(_ runs: [String]) throws -> String {
+        guard runs.count == 1, Files.isDirectory(runs[0]) || !Files.exists(runs[0]) else {
+            throw KeelError(
+                "usage", "a page of several runs, or of a file, needs a name", at: "keel report",
+                fix: "add --out report.html", code: .usage)
+        }
+        return Files.join(runs[0], "report.html")
+    }
+
+    static func page(_ options: PageOptions) throws -> String {
+        let runs = try RunRecord.load(options.runs, labels: options.labels)
+        if options.x != "step" {
+            try check(
+                [options.x], among: runs.flatMap(\.metrics.names),
+                at: options.runs.joined(separator: ", "))
+        }
+        let groups =
+            options.isGrouped
+            ? RunGroup.bySeed(runs, isLabelled: !options.labels.isEmpty) : RunGroup.each(runs)
+        return try ReportPage(
+            runs: runs, groups: groups, title: options.title, smoothing: options.smoothing,
+            band: RunChart.Band(rawValue: options.band) ?? .range, x: options.x
+        ).html()
+    }
+
     package static let bands = RunChart.Band.allCases.map(\.rawValue)
 
     /// Writes one SVG file.

@@ -4,10 +4,10 @@
 /// brighter on a dark ground; a ninth series begins again, dashed.
 enum ChartStyle {
     static let colors = 8
-    private static let light = [
+    static let light = [
         "#0072B2", "#D55E00", "#009E73", "#AA4499", "#B8860B", "#3C9FD6", "#6B6B6B", "#882255",
     ]
-    private static let dark = [
+    static let dark = [
         "#56B4E9", "#FF8C42", "#2CCB9C", "#E08BC9", "#F0C04A", "#A0D8FF", "#B5B5B5", "#F08CA8",
     ]
 

@@ -14,8 +14,12 @@ struct Figure {
     /// The size of a panel, axes and labels included.
     var width = 560.0
     var height = 300.0
-    /// A lone series needs no legend.
-    var showsLegend = true
+    /// The height of everything, for one row of lines; nil = what the panels need.
+    var totalHeight: Double?
+    /// When a legend says what the colours mean.
+    var legend = Legend.severalSeries
+
+    enum Legend { case never, severalSeries, always }
 
     /// The figure as SVG.
     ///
@@ -32,10 +36,10 @@ struct Figure {
             body += text(title, 12, y, class: "title")
             y += 8
         }
-        if showsLegend { body += legend(width: total, y: &y) }
+        if legend != .never { body += legend(width: total, y: &y) }
         for start in stride(from: 0, to: panels.count, by: across) {
             let row = panels[start..<min(start + across, panels.count)]
-            let tall = row.map(panelHeight).max() ?? height
+            let tall = totalHeight.map { $0 - y } ?? row.map(panelHeight).max() ?? height
             for (n, panel) in row.enumerated() {
                 let frame = (x: Double(n) * width, y: y, width: width, height: tall)
                 switch panel {
@@ -88,7 +92,7 @@ struct Figure {
                 entries.append((series.label, series.color))
             }
         }
-        guard entries.count > 1 else { return "" }
+        guard entries.count > 1 || legend == .always else { return "" }
         var out = ""
         var x = 12.0
         y += 14

@@ -19,7 +19,7 @@ struct LinePanel {
         scales = chart.scales
         top = frame.y + (chart.title.isEmpty ? 12 : 34)
         bottom = frame.y + frame.height - 40
-        yTicks = scales.y.ticks(max(2, Int((bottom - top) / 45)))
+        yTicks = scales.y.ticks(max(2, Int((bottom - top) / 38)))
         let wide = yTicks.map { Markup.width($0.label, size: 11) }.max() ?? 20
         left = frame.x + max(40, wide + 20)
         right = frame.x + frame.width - 18
@@ -38,7 +38,9 @@ struct LinePanel {
 
     /// - Parameter clip: the id of the area that lines stay in.
     func svg(clip: String) -> String {
-        var out = ""
+        var out = "<g class=\"panel\" data-box=\"\(numbers(left, top, right, bottom))\" "
+        out += "data-x=\"\(ends(scales.x))\" data-y=\"\(ends(scales.y))\" "
+        out += "data-name=\"\(Markup.escape(chart.xTitle))\">\n"
         if !chart.title.isEmpty {
             out += Figure.text(chart.title, left, top - 14, class: "title")
         }
@@ -49,16 +51,25 @@ struct LinePanel {
         out += "<g clip-path=\"url(#\(clip))\">\n"
         for series in chart.series { out += band(series) }
         for series in chart.series where !series.raw.isEmpty {
-            out += line(series.raw, series.color, class: "raw")
+            out += line(series.raw, series, class: "raw")
         }
-        for series in chart.series { out += line(series.points, series.color, class: "line") }
+        for series in chart.series { out += line(series.points, series, class: "line") }
         out += "</g>\n"
         out += references()
         if chart.series.allSatisfy({ $0.points.isEmpty }) {
             out += Figure.text(
                 "no values", (left + right) / 2, (top + bottom) / 2, anchor: "middle")
         }
-        return out
+        return out + "</g>\n"
+    }
+
+    /// What a script needs to tell values from places.
+    private func ends(_ scale: Scale) -> String {
+        "\(scale.low) \(scale.high) \(scale.isLog ? 1 : 0)"
+    }
+
+    private func numbers(_ values: Double...) -> String {
+        values.map(Markup.place).joined(separator: " ")
     }
 
     private func axes() -> String {
@@ -121,9 +132,11 @@ struct LinePanel {
             + "d=\"M\(path.joined(separator: "L"))Z\"/>\n"
     }
 
-    private func line(_ all: [Chart.Point], _ color: Int, class style: String) -> String {
+    private func line(
+        _ all: [Chart.Point], _ series: Chart.Series, class style: String
+    ) -> String {
         let points = Chart.thin(all, on: scales.x, columns: Int(right - left))
-        let hue = color % ChartStyle.colors
+        let hue = series.color % ChartStyle.colors
         var path = ""
         var alone: [(x: Double, y: Double)] = []
         var faults = ""
@@ -151,8 +164,9 @@ struct LinePanel {
         end()
         var out = ""
         if !path.isEmpty {
-            let dash = ChartStyle.dash(color).map { " stroke-dasharray=\"\($0)\"" } ?? ""
-            out += "<path class=\"\(style) s\(hue)\"\(dash) d=\"\(path)\"/>\n"
+            let dash = ChartStyle.dash(series.color).map { " stroke-dasharray=\"\($0)\"" } ?? ""
+            let label = style == "line" ? " data-label=\"\(Markup.escape(series.label))\"" : ""
+            out += "<path class=\"\(style) s\(hue)\"\(dash)\(label) d=\"\(path)\"/>\n"
         }
         if style == "line", all.count <= LinePanel.markedPoints {
             alone = points.compactMap { place($0.x, $0.y) }

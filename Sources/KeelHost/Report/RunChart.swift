@@ -4,7 +4,7 @@ import KeelCore
 /// Makes charts of what runs logged: a line for each run, or the mean and a band for each group.
 struct RunChart {
     /// What the band around the mean of several runs shows.
-    package enum Band: String, CaseIterable, Sendable {
+    enum Band: String, CaseIterable, Sendable {
         /// From the lowest to the highest of the runs.
         case range
         /// One standard deviation (n - 1) up and down.

@@ -64,7 +64,12 @@ struct Scale: Equatable {
     }
 
     private func linearTicks(_ count: Int) -> [Tick] {
-        let rough = (high - low) / Double(max(1, count))
+        let ticks = linearTicks(step: (high - low) / Double(max(1, count)))
+        return ticks.count < 3 ? linearTicks(step: (high - low) / Double(count + 2)) : ticks
+    }
+
+    /// - Parameter rough: the least distance of ticks; a round number from there up is taken.
+    private func linearTicks(step rough: Double) -> [Tick] {
         let power = pow(10, floor(log10(rough)))
         let step = [1, 2, 2.5, 5, 10].map { $0 * power }.first { $0 >= rough * 0.999 } ?? rough
         let first = Int(ceil(low / step - 1e-9))
