@@ -31,7 +31,7 @@ struct RunRecord {
         let manifestPath = Files.join(path, Manifest.file)
         manifest =
             Files.exists(manifestPath)
-            ? try JSON.parse(try Files.read(manifestPath), name: manifestPath) : nil
+            ? try JSON.parse(try Files.read(manifestPath), name: manifestPath) : JSON?.none
         let lines = Files.join(path, "metrics.jsonl")
         let state = Files.join(path, "trainer_state.json")
         if Files.exists(lines) {

@@ -121,6 +121,13 @@ import Testing
         #expect(page.contains("<title>metrics.jsonl</title>") && !page.contains("Not finished"))
     }
 
+    @Test func aFolderWithoutManifestDoesNotSayHowItEnded() throws {
+        try folder.write(
+            "m/metrics.jsonl", "{\"step\": 1, \"loss\": 2}\n{\"step\": 2, \"loss\": 1}\n")
+        #expect(RunFindings(try RunRecord(folder.path("m"))).status == .unknown)
+        #expect(!(try page(["m"])).contains("class=\"chip"))
+    }
+
     @Test func base64() {
         #expect(PageStyle.base64("") == "")
         #expect(PageStyle.base64("66") == "Zg==")
