@@ -7,28 +7,43 @@ struct EvalSubcommand: KeelCommand {
         commandName: "eval",
         abstract: "Measures a model's completions: rewards, win rate, KL, length, variety.",
         discussion: """
-            Both models complete every prompt of the data once, with the same random draws. The judge of a win is the
-            combined reward; intervals are paired bootstrap intervals of 95 %.
+            Both models complete every prompt of the data with the same random draws. The judge of a win is the combined
+            reward; intervals are bootstrap intervals over the prompts, of 95 %, paired where two models are compared. Rows with
+            answers of their own also give their perplexity.
 
             EXAMPLES
               keel eval --model runs/dpo --data prompts.jsonl --rewards samples/rloo/config.json
-              keel eval --model runs/dpo --against samples/model --data prompts.jsonl --rewards rewards.json --json
+              keel eval --model runs/dpo --against samples/model --data prompts.jsonl --rewards rewards.json --out runs/dpo/eval.json
+              keel eval --model runs/lora --reference models/base --data pairs.jsonl
             """)
 
-    @Option(help: ArgumentHelp("The model's folder.", valueName: "DIR"), completion: .directory)
+    @Option(
+        help: ArgumentHelp("The model's folder, or an adapter's.", valueName: "DIR"),
+        completion: .directory)
     var model: String
 
+    @OptionGroup var adapter: AdapterOption
+
     @Option(
-        help: ArgumentHelp("The model to compare with.", valueName: "DIR"), completion: .directory)
+        help: ArgumentHelp(
+            "The model to compare with: its folder, or an adapter's.", valueName: "DIR"),
+        completion: .directory)
     var against: String?
 
-    @Option(help: ArgumentHelp("Rows with prompts, JSONL.", valueName: "FILE"), completion: .file())
+    @Option(
+        help: ArgumentHelp("The model to measure the KL to.", valueName: "DIR"),
+        completion: .directory)
+    var reference: String?
+
+    @Option(
+        help: ArgumentHelp("Rows with prompts (or texts), JSONL.", valueName: "FILE"),
+        completion: .file())
     var data: String
 
     @Option(
         help: ArgumentHelp("A config whose rewards (and sampler) are used.", valueName: "CONFIG"),
         completion: .file())
-    var rewards: String
+    var rewards: String?
 
     @Option(
         help: ArgumentHelp(
@@ -38,12 +53,23 @@ struct EvalSubcommand: KeelCommand {
     @Option(help: ArgumentHelp("Rows used, from the start of the file.", valueName: "N"))
     var rows: Int?
 
+    @Option(
+        name: .customLong("n"), help: ArgumentHelp("Completions of each prompt.", valueName: "K"))
+    var count = 1
+
     @Option(help: "Fixes the random draws.")
     var seed: UInt64 = 0
+
+    @Option(
+        help: ArgumentHelp(
+            "Also write the result here; keel report shows eval*.json of a run's folder.",
+            valueName: "FILE"), completion: .file(extensions: ["json"]))
+    var out: String?
 
     @Flag(help: "Print JSON.")
     var json = false
 
+    @OptionGroup var compute: ComputeOptions
     @OptionGroup var plugins: PluginOptions
     @OptionGroup var global: GlobalOptions
 
@@ -52,16 +78,25 @@ struct EvalSubcommand: KeelCommand {
             throw ValidationError("--max-new-tokens takes 1 or more.")
         }
         if let rows, rows < 1 { throw ValidationError("--rows takes 1 or more.") }
+        if count < 1 { throw ValidationError("--n takes 1 or more.") }
     }
 
     func run() throws {
-        var options = EvalCommand.Options(model: model, data: data, rewardsPath: rewards)
+        var options = EvalCommand.Options(model: model, data: data)
+        options.adapter = adapter.adapter
         options.against = against
+        options.reference = reference
+        options.rewardsPath = rewards
+        options.out = out
         options.pluginPaths = plugins.paths
         options.maxNewTokens = maxNewTokens
         options.rows = rows
+        options.count = count
         options.seed = seed
-        let report = try EvalCommand.run(options)
-        print(json ? report.text() : EvalCommand.table(report))
+        options.dtype = compute.dtype.tensorType
+        options.threads = compute.threads
+        let report = try EvalCommand.run(
+            options, progress: global.progress.terminal.isInteractive ? global.progress : nil)
+        print(json ? report.text() : EvalTable(report).text)
     }
 }

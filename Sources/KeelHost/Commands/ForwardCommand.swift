@@ -24,10 +24,9 @@ package final class ForwardCommand {
     /// - Throws: `KeelError` when the model cannot be loaded.
     package init(_ options: Options) throws {
         self.options = options
-        let model = try Model.load(
-            directory: options.model, dtype: options.dtype,
-            device: .cpu(threads: options.threads ?? Machine.cores))
-        self.model = try options.adapter.map { try model.adapted(directory: $0) } ?? model
+        model = try ModelSource(options.model, adapter: options.adapter).load(
+            dtype: options.dtype, device: .cpu(threads: options.threads ?? Machine.cores),
+            hasMaster: { _ in true })
     }
 
     /// Loads the model and answers stdin line by line.

@@ -11,7 +11,7 @@ package final class GenerateCommand {
     package enum Keep: String, CaseIterable, Sendable { case best, all }
 
     package struct Options: Sendable {
-        /// A Hugging Face directory.
+        /// A Hugging Face directory, or a PEFT directory that names its model.
         package var model: String
         /// One prompt as text.
         package var prompt: String?
@@ -74,18 +74,19 @@ package final class GenerateCommand {
         try GenerateCommand.check(options)
         sampler = try GenerateCommand.sampler(options)
         let device = Device.cpu(threads: options.threads ?? Machine.cores)
-        judge = try options.rewardsPath.map { try CompletionJudge($0, options, device) }
-        let model = try Model.load(
-            directory: options.model, dtype: options.dtype, device: device,
-            hasMaster: { _ in false })
-        self.model = try options.adapter.map { try model.adapted(directory: $0) } ?? model
+        let source = try ModelSource(options.model, adapter: options.adapter)
+        let folder = source.textFolder
+        judge = try options.rewardsPath.map {
+            try CompletionJudge($0, options, device, tokenizer: folder)
+        }
+        model = try source.load(dtype: options.dtype, device: device)
         let needsText = options.promptIDs == nil || !options.stop.isEmpty || judge != nil
-        let hasTokenizer = Files.exists(Files.join(options.model, "tokenizer.json"))
+        let hasTokenizer = Files.exists(Files.join(folder, "tokenizer.json"))
         let tokenizer =
-            needsText || hasTokenizer ? try Tokenizer.load(directory: options.model) : nil
+            needsText || hasTokenizer ? try Tokenizer.load(directory: folder) : nil
         self.tokenizer = tokenizer
         reader = try PromptReader(
-            directory: options.model, tokenizer: tokenizer, startID: model.config.bosID,
+            directory: folder, tokenizer: tokenizer, startID: model.config.bosID,
             isChat: options.isChat, system: options.system)
         settings = try GenerateCommand.settings(options, self.model, tokenizer)
         stops = tokenizer.map { StopStrings(options.stop, $0) }

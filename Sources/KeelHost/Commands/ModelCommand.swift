@@ -118,25 +118,11 @@ extension ModelCommand {
         adapter: String, base: String?, out: String, threads: Int? = nil
     ) throws {
         try requireFree(out)
-        let folder = try base ?? baseFolder(of: adapter)
+        let folder = try base ?? ModelSource.base(of: adapter, fix: "name it: --base DIR")
         let model = try Model.load(
             directory: folder, dtype: .f32, device: .cpu(threads: threads ?? Machine.cores))
         let merged = try model.adapted(directory: adapter).merged()
         try AtomicWrite.directory(out) { try merged.save(to: $0) }
-    }
-
-    private static func baseFolder(of adapter: String) throws -> String {
-        let path = Files.join(adapter, "adapter_config.json")
-        let json = try JSON.parse(try Files.read(path), name: path)
-        let name = json["base_model_name_or_path"]?.string ?? ""
-        let places = [Files.join(adapter, name), name]
-        guard !name.isEmpty, let found = places.first(where: Files.isDirectory) else {
-            throw KeelError(
-                "model", "the adapter's model \"\(name)\" is no folder here",
-                at: "\(path), key base_model_name_or_path", fix: "name it: --base DIR",
-                code: .noInput)
-        }
-        return found
     }
 
     /// - Throws: `KeelError` (cannotCreate) for a folder in use.

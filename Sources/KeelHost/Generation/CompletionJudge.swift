@@ -12,13 +12,16 @@ final class CompletionJudge {
     private let keep: GenerateCommand.Keep
     private let isJSON: Bool
 
+    /// - Parameter tokenizer: the folder of the policy's tokenizer.
     /// - Throws: `KeelError` for a config without rewards, and for plugins and models that cannot be loaded.
-    init(_ path: String, _ options: GenerateCommand.Options, _ device: Device) throws {
+    init(
+        _ path: String, _ options: GenerateCommand.Options, _ device: Device, tokenizer: String
+    ) throws {
         let catalog = PluginCatalog(searchPaths: options.pluginPaths)
         let (config, choices, _) = try RunConfig.loadRewards(path, catalog: catalog)
         rewards = try RewardSet(
             config, choices, catalog: catalog, seed: options.seed,
-            models: .init(device: device, policy: options.model))
+            models: .init(device: device, policy: tokenizer))
         keep = options.keep ?? .all
         isJSON = options.json
     }

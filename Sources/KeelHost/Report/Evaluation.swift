@@ -97,15 +97,19 @@ struct Evaluation {
             .joined()
     }
 
-    private static func value(_ report: JSON, _ key: String) -> DotPlot.Value? {
+    private static func value(
+        _ report: JSON, _ key: String, _ interval: JSON? = nil
+    ) -> DotPlot.Value? {
         guard let value = report[key]?.double else { return nil }
-        let interval = report["\(key)_interval_95"]
+        let interval = interval ?? report["\(key)_interval_95"]
         return DotPlot.Value(value: value, low: interval?[0]?.double, high: interval?[1]?.double)
     }
 
     private static func table(_ columns: [Column]) -> String {
-        func cell(_ report: JSON?, _ key: String) -> String {
-            guard let found = report.flatMap({ value($0, key) }) else { return "\u{2013}" }
+        func cell(_ report: JSON?, _ key: String, _ interval: JSON? = nil) -> String {
+            guard let found = report.flatMap({ value($0, key, interval) }) else {
+                return "\u{2013}"
+            }
             let text = Markup.escape(Scale.plain(found.value))
             guard let low = found.low, let high = found.high else { return text }
             let interval = "[\(Scale.plain(low, digits: 3)), \(Scale.plain(high, digits: 3))]"
@@ -118,18 +122,24 @@ struct Evaluation {
             }
         }
         add("reward", columns.map { cell($0.summary, "reward") })
-        var names: [String] = []
+        var rewards: [String] = []
         for column in columns {
-            for name in column.summary["rewards"]?.object?.keys ?? [] where !names.contains(name) {
-                names.append(name)
+            for name in column.summary["rewards"]?.object?.keys ?? []
+            where !rewards.contains(name) {
+                rewards.append(name)
             }
         }
-        for name in names {
-            add("reward, \(name)", columns.map { cell($0.summary["rewards"], name) })
+        for name in rewards {
+            add(
+                "reward, \(name)",
+                columns.map {
+                    cell($0.summary["rewards"], name, $0.summary["rewards_interval_95"]?[name])
+                })
         }
         add("win rate", columns.map { cell($0.own, "win_rate") })
         add("ties", columns.map { cell($0.own, "ties") })
-        add("KL to the one compared with", columns.map { cell($0.own, "kl") })
+        add("reward less that of the other", columns.map { cell($0.own, "reward_difference") })
+        add("KL to the other, nats", columns.map { cell($0.own, "kl") })
         var keys: [String] = []
         for column in columns {
             for (key, value) in column.summary.object ?? JSONObject()
@@ -138,19 +148,29 @@ struct Evaluation {
             }
         }
         for key in keys {
-            add(key.replacing("_", with: " "), columns.map { cell($0.summary, key) })
+            add(names[key] ?? key.replacing("_", with: " "), columns.map { cell($0.summary, key) })
         }
         return ReportPage.table(head: [""] + columns.map { Markup.escape($0.label) }, rows: rows)
     }
 
+    /// What numbers are called that their keys do not say.
+    private static let names = [
+        "kl": "KL to the reference, nats", "kl_per_token": "KL per token",
+        "length_tokens": "length, tokens", "finished": "ended by itself",
+        "perplexity": "perplexity of the data", "perplexity_chosen": "perplexity, chosen",
+        "perplexity_rejected": "perplexity, rejected",
+    ]
+
     private static func about(_ evaluation: Evaluation) -> String? {
         let report = evaluation.report
         guard let rows = report["rows"]?.int else { return nil }
+        let n = report["n"]?.int ?? 1
+        let each = n == 1 ? "one completion" : "\(n) completions"
         let judge =
             report["judge"]?.string.map { " Wins are judged by the \($0); a tie is half a win." }
             ?? ""
         return
-            "<p class=\"iv\">\(rows) prompts, one completion each; brackets: 95 % bootstrap intervals over the prompts."
+            "<p class=\"iv\">\(rows) prompts, \(each) each; brackets: 95 % bootstrap intervals over the prompts."
             + "\(Markup.escape(judge))</p>\n"
     }
 }
