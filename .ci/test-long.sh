@@ -14,10 +14,11 @@ build=.build-long
 sanitize() {
     local kind=$1 command=$2
     shift 2
-    # Optimised: whole runs are part of the suite. Plugins are loaded by the executable and take the sanitizer's functions from it.
+    # Optimised: whole runs are part of the suite. Plugins are loaded by the executable and take the sanitizer's functions from it,
+    # and a plugin in C++ can throw only where the sanitizer has met the library of C++ when it starts.
     ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS="suppressions=$PWD/.ci/tsan.supp halt_on_error=0" \
         "$swift" "$command" -c release -Xswiftc -enable-testing "--sanitize=$kind" --scratch-path "$build/$kind" \
-        -Xlinker --export-dynamic "$@"
+        -Xlinker --export-dynamic -Xlinker --no-as-needed -Xlinker -lstdc++ "$@"
 }
 
 check thread-build sanitize thread build --build-tests
@@ -25,7 +26,8 @@ check thread-build sanitize thread build --build-tests
 tests thread sanitize thread test --skip-build --filter 'Worker|ThreadPool|NativeReward|Overlap' \
     --skip aFileThatDoesHarmWhenItIsLoaded
 check address-build sanitize address build --build-tests
-# Left out: the conformance suite judges symbols and growing memory of plugins, which the sanitizer itself changes, and the zoo's
-# plugins do harm to memory on purpose.
-tests address sanitize address test --skip-build --skip 'Conformance(Good|Zoo)Tests|everyKindBuildsTestsAndTrains'
+# Left out: the conformance suite judges symbols and growing memory of plugins, which the sanitizer itself changes, the zoo's
+# plugins do harm to memory on purpose, and a process of the sanitizer holds more than any plan.
+tests address sanitize address test --skip-build \
+    --skip 'Conformance(Good|Zoo)Tests|everyKindBuildsTestsAndTrains|thePageOnPluginsHolds|thePlanIsWhatARunHolds'
 summary "make test-long"
