@@ -36,6 +36,11 @@ struct DataCommand: ParsableCommand {
         @Flag(help: "The held-out rows instead of those to train on.")
         var valid = false
 
+        @Option(
+            help: ArgumentHelp(
+                "The phase whose rows are shown; default: the first.", valueName: "NAME"))
+        var phase: String?
+
         @Flag(help: "Print a JSON object.")
         var json = false
 
@@ -51,6 +56,7 @@ struct DataCommand: ParsableCommand {
             options.overrides = overrides
             options.rows = rows
             options.isValid = valid
+            options.phase = phase
             let report = try DataInspect(options, catalog: plugins.catalog)
             let terminal = Terminal(color: global.color, output: 1)
             print(json ? report.json.text() : report.text(hasColor: terminal.hasColor))

@@ -38,6 +38,52 @@ import Testing
             + #"{"role": "user", "content": "Well?"}, {"role": "assistant", "content": "A \#(words)good day."}]}"#
     }
 
+    /// The kind of the rows is what the objective chose when it was made, and each phase has its own.
+    @Test func inspectShowsTheKindOfThePhase() throws {
+        let rows = (0..<4).map { i in
+            #"{"prompt": "Say \#(i)", "completions": [" one two", " three"], "scores": [1, 0]}"#
+        }
+        try config(rows, objective: "reward_model")
+        func inspect(_ params: String, _ more: [String] = []) throws -> Outcome {
+            try keel(
+                ["data", "inspect", "config.json", "--rows", "1", "--set", params] + more,
+                in: files.folder.path)
+        }
+        for (loss, kind) in [("pairwise", "pairs"), ("ranked", "ranked"), ("regression", "scored")]
+        {
+            let outcome = try inspect("objective.params={\"loss_type\": \"\(loss)\"}")
+            #expect(
+                outcome.output.hasPrefix("data      $DIR/rows.jsonl, as \(kind)\n"), "\(outcome)")
+        }
+        let wrong = try inspect("train.max_steps=2", ["--phase", "polcy"])
+        #expect(
+            wrong.errors == """
+                error[usage]: the run has no phase "polcy"
+                  at:  --phase
+                  fix: did you mean "policy"? phases: policy
+
+                """)
+        #expect(wrong.code == KeelCore.ExitCode.usage.rawValue)
+        #expect(try inspect("train.max_steps=2", ["--phase", "policy"]).code == 0)
+    }
+
+    /// Prompts that are messages are shown as the template writes them, open for an answer.
+    @Test func inspectShowsPromptsOfMessages() throws {
+        let rows = (0..<3).map { i in
+            #"{"prompt": [{"role": "user", "content": "Hi \#(i)"}]}"#
+        }
+        try config(
+            rows, objective: "rloo",
+            sections: #""rewards": [{"plugin": "length", "params": {"target": 5}}],"#,
+            train: #", "num_generations": 2"#)
+        let outcome = try keel(
+            ["data", "inspect", "config.json", "--rows", "2", "--json"], in: files.folder.path)
+        #expect(outcome.code == 0, "\(outcome.errors)")
+        let json = try JSON.parse(outcome.output)
+        #expect(json["kind"] == "rollouts" && json["used"] == 3 && json["trained_tokens"] == 0)
+        #expect(json["samples"]?[1]?["prompt"]?["text"] == "<user>Hi 1<|endoftext|><assistant>")
+    }
+
     @Test func inspectShowsWhatIsTrained() throws {
         try config(DataCommandTests.dialogues, data: #", "max_length": 40"#)
         let outcome = try keel(

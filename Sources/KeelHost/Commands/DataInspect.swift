@@ -12,6 +12,8 @@ package struct DataInspect {
         package var rows = 3
         /// The held-out rows instead of those to train on.
         package var isValid = false
+        /// The phase whose rows are shown; nil = the first.
+        package var phase: String?
 
         package init(config: String) { self.config = config }
     }
@@ -45,15 +47,16 @@ package struct DataInspect {
     package init(_ options: Options, catalog: PluginCatalog) throws {
         let (config, plugins) = try RunConfig.load(
             options.config, overrides: options.overrides, catalog: catalog)
-        let component = plugins.objective.component
-        kind = component.phases.compactMap(\.data).first ?? component.data ?? "text"
-        tokenizer = try Tokenizer.load(directory: config.model.path)
+        let reading = try RunReading(config, plugins, catalog: catalog)
+        let phase = try DataInspect.phase(options, reading)
+        kind = phase.dataKind
+        tokenizer = reading.tokenizer
         let template = try RunData.template(config, tokenizer)
         self.template = template.map {
             (config.data.chatTemplate ?? config.model.path, $0.contentHash)
         }
-        let data = try RunData(config, kind: kind, component: component, tokenizer: tokenizer)
-        guard let part = options.isValid ? data.valid : data.train else {
+        guard let data = reading.data[kind], let part = options.isValid ? data.valid : data.train
+        else {
             throw KeelError(
                 "config", "the config names no held-out rows", at: options.config,
                 fix: "add \"valid\": \"FILE.jsonl\" to \"data\", or leave --valid away",
@@ -93,6 +96,19 @@ package struct DataInspect {
         open = completions.count { ids, mask in
             mask.last != true || ids.last.map(tokenizer.isEnd) != true
         }
+    }
+
+    /// The phase whose rows are shown: the named one, or the first.
+    private static func phase(_ options: Options, _ reading: RunReading) throws -> PlannedPhase {
+        guard let name = options.phase else { return reading.phases[0] }
+        let names = reading.phases.map(\.phase.name)
+        guard let phase = reading.phases.first(where: { $0.phase.name == name }) else {
+            let near = nearest(name, among: names).map { "did you mean \"\($0)\"? " } ?? ""
+            throw KeelError(
+                "usage", "the run has no phase \"\(name)\"", at: "--phase",
+                fix: near + "phases: \(names.joined(separator: ", "))", code: .usage)
+        }
+        return phase
     }
 
     /// The names of a row's completions.

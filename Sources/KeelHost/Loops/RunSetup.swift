@@ -48,25 +48,14 @@ final class RunSetup {
         self.config = config
         self.trace = trace
         self.plugins = plugins
-        let threads = config.train.threads ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
-        device = Device.cpu(threads: threads)
-        let tokenizer = try Tokenizer.load(directory: config.model.path)
+        let reading = try RunReading(config, plugins, catalog: catalog)
+        let (device, tokenizer, objective) = (reading.device, reading.tokenizer, reading.objective)
+        self.device = device
         self.tokenizer = tokenizer
-        let seed = UInt64(config.train.seed)
-        let component = plugins.objective.component
-        var plan = try HeadPlan(component, config)
-
-        // Data before models: it is the likeliest to be wrong, and cheap to read.
-        let objective = try ObjectiveInstance(
-            component, catalog: catalog, parameters: plugins.objective.parameters, seed: seed,
-            device: device, context: CallContext(facts: RunSetup.facts(config)))
         self.objective = objective
-        var planned = try PlannedPhase.all(objective, plugins.objective.parameters, config, plan)
-        var data: [String: RunData] = [:]
-        for phase in planned where data[phase.dataKind] == nil {
-            data[phase.dataKind] = try RunData(
-                config, kind: phase.dataKind, component: component, tokenizer: tokenizer)
-        }
+        var (plan, planned, data) = (reading.plan, reading.phases, reading.data)
+        let component = plugins.objective.component
+        let seed = UInt64(config.train.seed)
         dataHashes = data[planned[0].dataKind]?.hashes ?? []
         let promptValues = try PromptValues(config, component, plan, planned, data)
         promptValues.claim(&data)
@@ -90,7 +79,7 @@ final class RunSetup {
 
         memory = RunMemory(
             heads: plan, phases: planned, needs: needs,
-            isCoupled: component.flags.contains(.coupled), threads: threads,
+            isCoupled: component.flags.contains(.coupled), threads: reading.threads,
             longestPrompt: planned.first(where: \.isOnline).flatMap { data[$0.dataKind] }?
                 .train.tokens.rows.map(\.prompt.count).max())
         // Before anything large is loaded; the steps' own share is not known yet.
@@ -162,7 +151,7 @@ final class RunSetup {
                 networks.policy, temperature: config.sampler.temperature, config.oldPolicy)
         }
         let facts = RunSetup.facts(config, networks.policy, tokenizer)
-        let (communicator, device) = (communicator, device)
+        let communicator = communicator
         var hash: String?
         let phases = try planned.map { item in
             let own = objective.needs(phase: item.phase.name)
@@ -296,19 +285,7 @@ final class RunSetup {
             "eos_token_id": model.eosIDs.first.map(Double.init) ?? .nan,
             "pad_token_id": tokenizer.padID.map(Double.init) ?? .nan,
         ]
-        return facts(config).merging(own) { $1 }
-    }
-
-    /// What the config alone tells.
-    private static func facts(_ config: RunConfig) -> [String: Double] {
-        let perStep = config.train.rowsPerStep
-        return [
-            "temperature": config.sampler.temperature,
-            "max_completion_length": Double(config.data.maxCompletionLength ?? 512),
-            "num_generations": Double(config.train.numGenerations),
-            "rows_per_step": Double(perStep),
-            "rollout_rows": Double(config.train.rolloutBatchSize ?? perStep),
-        ]
+        return RunReading.facts(config).merging(own) { $1 }
     }
 }
 

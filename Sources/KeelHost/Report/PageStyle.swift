@@ -20,7 +20,7 @@ enum PageStyle {
         nav a:hover{color:var(--text);border-color:var(--accent)}
         .chip{display:inline-block;font-size:12px;font-weight:600;line-height:1;padding:4px 8px;border-radius:10px;border:1px solid currentColor;vertical-align:3px;margin-left:8px}
         .chip.good{color:var(--good)}.chip.warn{color:var(--warn)}
-        .tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:12px;margin:20px 0}
+        .tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(172px,1fr));gap:12px;margin:20px 0}
         .tile{border:1px solid var(--edge);border-radius:8px;padding:10px 14px;background:var(--panel)}
         .tile b{display:block;font-size:22px;font-weight:600;line-height:1.3;font-variant-numeric:tabular-nums}
         .tile span,.tile small{color:var(--dim);font-size:12px;display:block;overflow-wrap:anywhere}
