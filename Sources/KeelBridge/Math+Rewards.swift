@@ -53,6 +53,30 @@ package enum RewardMath {
         return zip(x, out).map { $0.isNaN ? .nan : $1 }
     }
 
+    /// Scores on one scale: each function normalised in its group, weighed, summed, normalised over the batch.
+    ///
+    ///     z_k = (x_k - mean_g x_k) / (std_g x_k + 1e-4),   S = sum_k weight_k z_k,   (S - mean S) / (std S + 1e-4)
+    ///
+    /// TRL's `normalize_then_sum`; standard deviations are unbiased.
+    ///
+    /// - Parameters:
+    ///   - scores: `[function][row]`; NaN: does not apply, and is in no statistic.
+    ///   - group: `[row]`, equal for responses to one prompt.
+    /// - Returns: `[row]`; NaN where no function applies.
+    package static func normalizeThenSum(
+        _ scores: [[Double]], weights: [Double], group: [Int32]
+    ) -> [Double] {
+        let cells = group.indices.flatMap { row in scores.map { $0[row] } }
+        var options = keel_group_options()
+        options.normalize_then_sum = 1
+        options.eps = 1e-4
+        var sums = [Double](repeating: 0, count: group.count)
+        var out = sums
+        keel_math_group_advantages(
+            &sums, &out, cells, weights, group, nil, nil, group.count, scores.count, &options)
+        return zip(sums, out).map { $0.isNaN ? .nan : $1 }
+    }
+
     /// DAPO's soft overlong punishment.
     package static func overlong(
         _ length: Double, maxLength: Double, cache: Double, factor: Double

@@ -41,7 +41,7 @@ package enum RewardLabel {
             config, choices, catalog: catalog, seed: options.seed,
             models: .init(device: Device.cpu(threads: options.threads ?? Machine.cores)))
         if config.rewards.contains(where: { $0.normalize != .none })
-            || config.combine.transform != nil
+            || config.combine.transform != nil || config.combine.rule == .normalizeThenSum
         {
             Log.notice(
                 "scores are written as they are: normalising and transforming is left to training")

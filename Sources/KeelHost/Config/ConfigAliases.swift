@@ -46,9 +46,7 @@ package enum ConfigAliases {
 
     /// Keys that users may know from Keel's documents or elsewhere and that this version has not.
     static let absent: [String: String] = [
-        "model.lora": "this version trains all weights, it has no adapters",
-        "data.ptx": "no objective of this version mixes in pre-training rows",
-        "data.type": "the fields of the rows say what they are",
+        "data.type": "the fields of the rows say what they are"
     ]
 
     /// A plugin's parameters under the names that the plugin knows.

@@ -55,7 +55,8 @@ package enum FailurePolicy: String, ConfigChoice {
 package struct CombineConfig: ConfigSection {
     @Key(
         "rule",
-        "sum: weighted sum of the scores. gated: the gate's score where it is low, else the sum of the others."
+        "sum: weighted sum of the scores. gated: the gate's score where it is low, else the sum of the others. "
+            + "normalize_then_sum: each score normalised among the completions of its prompt, summed, normalised over the batch."
     )
     package var rule = CombineRule.sum
 
@@ -85,6 +86,11 @@ package struct CombineConfig: ConfigSection {
     )
     package var stopProperly: Double? = nil
 
+    @Key(
+        "missing_eos_penalty", .from(0),
+        "Taken from the reward of a completion cut at the length limit.")
+    package var missingEOSPenalty = 0.0
+
     @Key("missing", "What to do with a row that no reward answers.") package var missing =
         FailurePolicy.stop
 
@@ -93,7 +99,10 @@ package struct CombineConfig: ConfigSection {
     package init() {}
 }
 
-package enum CombineRule: String, ConfigChoice { case sum, gated }
+package enum CombineRule: String, ConfigChoice {
+    case sum, gated
+    case normalizeThenSum = "normalize_then_sum"
+}
 
 package enum TransformChoice: String, ConfigChoice {
     case none, logit

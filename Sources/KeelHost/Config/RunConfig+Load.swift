@@ -157,6 +157,16 @@ extension RunConfig {
                 "combine.tag is \"\(tag)\", which is no JSON pointer", at: "combine.tag",
                 fix: "write \"/\(tag)\"")
         }
+        if combine.rule == .normalizeThenSum, train.numGenerations < 2 {
+            reader.report(
+                "combine.rule is \"normalize_then_sum\", but train.num_generations is 1: there is nothing to compare with",
+                at: "combine.rule", fix: "use \"sum\", or more completions to a prompt")
+        }
+        if combine.missingEOSPenalty > 0, (combine.stopProperly ?? 0) < 0 {
+            reader.report(
+                "combine.missing_eos_penalty and a negative combine.stop_properly both say what a cut completion is worth",
+                at: "combine.missing_eos_penalty", fix: "keep one of them")
+        }
         let transform = combine.transform ?? (isGated ? .logitWhiten : TransformChoice.none)
         if transform != .none, let i = rewards.firstIndex(where: { $0.normalize == .normalize }) {
             reader.report(

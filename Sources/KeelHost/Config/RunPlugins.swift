@@ -191,13 +191,14 @@ private struct PluginSearch {
             }
             if config.rewards[i].normalize != .none || config.rewards[i].clip != nil
                 || (config.combine.transform ?? .none) != .none
+                || config.combine.rule == .normalizeThenSum
             {
                 reader.report(
                     "\(name) rewards single tokens, which are added as they are: neither normalised, clipped "
                         + "nor transformed", at: place,
                     fix:
-                        "leave out normalize and clip of this reward and combine.transform, and set "
-                        + "its weight", code: .config)
+                        "leave out normalize and clip of this reward, combine.transform and the rule "
+                        + "normalize_then_sum, and set its weight", code: .config)
             }
         }
     }

@@ -8,11 +8,13 @@ import KeelCore
 ///     sum:   R   = sum_k weight_k * used_k                      over the components that apply to the row
 ///     gated: R   = weight_g * used_g                            if the row is tagged or used_g < threshold
 ///                = sum over the others, as above                else (Llama-2's rule: safety g, else helpfulness)
+///     normalize_then_sum: used_k first normalised among the completions of its prompt, R over the batch (TRL)
 ///     reward     = shape(transform(R))                          transform: none, logit, whiten(logit(R)) over the batch
 ///
 /// NaN means "not applicable" and leaves its term out; a row that no component answers is treated as
 /// `missing` says. A row whose scoring failed under the policy `drop_row` is NaN whatever else answers.
-/// Evaluation measures the model, not the batch: there scores are not normalised and R not transformed.
+/// Evaluation measures the model, not the batch: there scores are not normalised, R is the weighted sum and not
+/// transformed.
 package struct RewardComposition {
     package enum Normalization: String, Sendable { case none, scale, normalize }
 
@@ -65,6 +67,8 @@ package struct RewardComposition {
         package var overlong: (maxLength: Double, cache: Double, factor: Double)?
         /// Of completions cut at the length limit: a factor, or below 0 the reward itself.
         package var stopProperly: Double?
+        /// Taken from the reward of such completions.
+        package var missingEOSPenalty = 0.0
 
         package init() {}
     }
@@ -75,6 +79,8 @@ package struct RewardComposition {
         package var isTagged = false
         package var length = 0
         package var isFinished = true
+        /// Equal for the completions of one prompt in the batch.
+        package var group: Int32 = 0
         /// Its scoring failed, and the policy is to go on without it.
         package var isDropped = false
 
@@ -87,6 +93,8 @@ package struct RewardComposition {
     package var missing: Missing
     /// nil: the weighted sum of all.
     package var gate: Gate?
+    /// Scores are normalised among the completions of their prompt before they are summed.
+    package var isGroupNormalized = false
     package var transform = Transform.none
     package var shaping = Shaping()
     /// Of the raw scores seen in training, per part.
@@ -105,6 +113,8 @@ package struct RewardComposition {
         /// `[part][row]`: normalised and clipped; NaN where it does not apply.
         package var used: [[Double]]
         /// `[part][row]`: what each part adds to the sum; 0 for those that the gate shuts out.
+        ///
+        /// Not yet normalised in the group.
         package var weighted: [[Double]]
         /// `[part][row]`: the weight with which each part is in the sum; 0 where it does not apply or is shut out.
         package var shares: [[Double]]
@@ -119,8 +129,8 @@ package struct RewardComposition {
     ///   - rows: what is known of them; nil = nothing.
     ///   - purpose: training takes the scores into the running moments first.
     ///   - place: what errors call a row.
-    /// - Throws: `KeelError` (stopped) for an infinite score, an unanswered row under `missing: stop`, and a
-    ///   logit of what is no probability.
+    /// - Throws: `KeelError` (stopped) for an infinite score, an unanswered row under `missing: stop`, a
+    ///   logit of what is no probability, and completions that have no others to be compared with.
     package mutating func combine(
         _ scores: [[Double]], rows given: [Row]? = nil, purpose: Purpose = .training,
         place: (Int) -> String = { "row \($0) of the batch" }
@@ -139,7 +149,10 @@ package struct RewardComposition {
         for (i, row) in rows.enumerated() {
             result.rewards.append(try combined(i, row, &result, place))
         }
-        if purpose == .training { try transform(&result, place) }
+        if purpose == .training {
+            try normalizeInGroups(&result, rows, place)
+            try transform(&result, place)
+        }
         let unanswered = Set(result.unanswered)
         for (i, row) in rows.enumerated() where !unanswered.contains(i) {
             result.rewards[i] = shaped(result.rewards[i], row)
@@ -216,6 +229,26 @@ package struct RewardComposition {
         }
     }
 
+    /// R from scores that are normalised among the completions of a prompt; rows without an answer keep theirs.
+    private func normalizeInGroups(
+        _ result: inout Result, _ rows: [Row], _ place: (Int) -> String
+    ) throws {
+        guard isGroupNormalized, !rows.isEmpty else { return }
+        let group = rows.map(\.group)
+        guard rows.count == 1 || Set(group).count < group.count else {
+            throw KeelError(
+                "reward",
+                "combine.rule \"normalize_then_sum\" compares the completions of a prompt, but every prompt has one",
+                at: place(0), fix: "use \"sum\", or more completions to a prompt", code: .stopped)
+        }
+        let scores = result.used.map { cells in
+            zip(cells, rows).map { $1.isDropped ? .nan : $0 }
+        }
+        let values = RewardMath.normalizeThenSum(
+            scores, weights: parts.map(\.weight), group: group)
+        for (i, value) in values.enumerated() where !value.isNaN { result.rewards[i] = value }
+    }
+
     private func transform(_ result: inout Result, _ place: (Int) -> String) throws {
         guard transform != .none else { return }
         let unanswered = Set(result.unanswered)
@@ -247,7 +280,7 @@ package struct RewardComposition {
         if let coef = shaping.stopProperly, !reward.isNaN {
             reward = RewardMath.stopProperly(reward, isTruncated: !row.isFinished, coef)
         }
-        return reward
+        return row.isFinished ? reward : reward - shaping.missingEOSPenalty
     }
 
     // MARK: - Checkpoints

@@ -148,6 +148,7 @@ final class RewardSet {
             var known = RewardComposition.Row()
             known.length = row.tokens.count
             known.isFinished = row.isFinished
+            known.group = row.group
             known.isDropped = answers.contains { $0[number].isFailed && $0[number].value.isNaN }
             if let tag, let value = row.row.value(at: tag) {
                 known.isTagged = value.bool ?? value.number.map { $0 != 0 } ?? !value.isNull
@@ -205,6 +206,7 @@ extension RewardComposition {
             let part = parts.firstIndex { $0.name == combine.gate } ?? 0
             gate = Gate(part: part, threshold: combine.threshold)
         }
+        isGroupNormalized = combine.rule == .normalizeThenSum
         let choice = combine.transform ?? (combine.rule == .gated ? .logitWhiten : .none)
         transform = Transform(rawValue: choice.rawValue) ?? .none
         if let overlong = combine.overlong {
@@ -212,6 +214,7 @@ extension RewardComposition {
             shaping.overlong = (Double(longest), Double(overlong.cache), overlong.factor)
         }
         shaping.stopProperly = combine.stopProperly
+        shaping.missingEOSPenalty = combine.missingEOSPenalty
     }
 }
 
@@ -225,7 +228,8 @@ extension RewardReport {
 extension RewardSet.Scored {
     /// TRL's `reward`, `reward_std`, `frac_reward_zero_std`, `rewards/<name>/{mean,std}`.
     ///
-    /// `reward_std` is the mean over groups of the standard deviation inside a group (n - 1), as TRL logs it.
+    /// `reward_std` is the mean over groups of the standard deviation inside a group (n - 1), as TRL logs it; where every
+    /// prompt has one completion there are no groups to speak of.
     func metrics(group: [Int32]) -> OrderedDictionary<String, Double> {
         var metrics: OrderedDictionary<String, Double> = [:]
         for (name, values) in zip(names, scores) {
@@ -245,10 +249,12 @@ extension RewardSet.Scored {
         for (number, value) in zip(group, rewards) where !value.isNaN {
             groups[number, default: []].append(value)
         }
-        let deviations = groups.values.map(Statistics.deviation)
-        metrics["reward_std"] = Statistics.mean(deviations)
-        metrics["frac_reward_zero_std"] =
-            Double(deviations.count { $0 == 0 }) / Double(max(1, deviations.count))
+        if Set(group).count < group.count {
+            let deviations = groups.values.map(Statistics.deviation)
+            metrics["reward_std"] = Statistics.mean(deviations)
+            metrics["frac_reward_zero_std"] =
+                Double(deviations.count { $0 == 0 }) / Double(max(1, deviations.count))
+        }
         for (name, value) in reported.values { metrics[name] = value }
         for (name, report) in zip(names, reports) {
             for (key, count) in report.counts {

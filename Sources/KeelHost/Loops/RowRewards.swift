@@ -103,7 +103,12 @@ struct RowRewards {
         let names = composition.parts.map(\.name)
         let rows = part.rows
         let result = try composition.combine(
-            names.map { name in kept.map { part.values[$0].named?[name] ?? .nan } }
+            names.map { name in kept.map { part.values[$0].named?[name] ?? .nan } },
+            rows: kept.map { index in
+                var known = RewardComposition.Row()
+                known.group = Int32(index)
+                return known
+            }
         ) { rows.place(kept[$0]) }
         set(&part, kept, result.rewards, &notes, name)
         notes.append(
@@ -140,6 +145,7 @@ struct RowRewards {
                     var known = RewardComposition.Row()
                     known.length = completion.count
                     known.isTagged = isTagged
+                    known.group = Int32(row.index)
                     return known
                 }
             }

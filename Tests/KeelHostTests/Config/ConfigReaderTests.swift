@@ -178,6 +178,14 @@ extension String {
             "rewards[1] is normalised, but the logit of combine.transform takes probabilities"
         ),
         (
+            "\"train\": {\"num_generations\": 1}, \"combine\": {\"rule\": \"normalize_then_sum\"}",
+            "combine.rule is \"normalize_then_sum\", but train.num_generations is 1"
+        ),
+        (
+            "\"combine\": {\"missing_eos_penalty\": 1, \"stop_properly\": -1}",
+            "combine.missing_eos_penalty and a negative combine.stop_properly both say what a cut completion is worth"
+        ),
+        (
             "\"rewards\": [{\"plugin\": \"a\", \"model\": {}}]", "rewards[0].model.path is missing"
         ),
         ("\"reference\": \"base\"", "it takes \"initial\", \"none\""),

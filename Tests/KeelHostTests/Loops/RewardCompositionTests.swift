@@ -177,6 +177,67 @@ import Testing
         #expect(error.code == .stopped)
     }
 
+    // MARK: - Groups
+
+    /// Two prompts of three completions.
+    ///
+    /// In the first, a = 0, 1, 2 and b is the same for all; in the second a is the same
+    /// and b = 0, 3, none: normalised -1, 0, 1 (by 1 + 1e-4) and ∓1/√2, b weighed by -1. Then over the batch.
+    @Test func scoresAreNormalisedInTheirGroupsThenSummed() throws {
+        var composition = sum()
+        composition.parts[1].clip = nil
+        composition.isGroupNormalized = true
+        let rows = [0, 0, 0, 1, 1, 1].map { (group: Int32) in
+            var row = RewardComposition.Row()
+            row.group = group
+            return row
+        }
+        let scores: [[Double]] = [[0, 1, 2, 9, 9, 9], [4, 4, 4, 0, 3, .nan]]
+        let result = try composition.combine(scores, rows: rows)
+        let a = 2 / (1 + 1e-4)
+        let b = 1.5 / (4.5.squareRoot() + 1e-4)
+        let sums = [-a, 0, a, b, -b, 0]
+        let std = (sums.reduce(0) { $0 + $1 * $1 } / 5).squareRoot()
+        expectClose(
+            result.rewards, sums.map { $0 / (std + 1e-4) }, .init(relative: 1e-12, absolute: 1e-12))
+        // What is logged and what dynamic sampling looks at are the plain terms.
+        #expect(result.weighted[0] == [0, 2, 4, 18, 18, 18] && result.weighted[1][4] == -3)
+        // Evaluation has one answer to a prompt: the weighted sum.
+        #expect(
+            try composition.combine(scores, rows: rows, purpose: .evaluation).rewards == [
+                -4, -2, 0, 18, 15, 18,
+            ])
+    }
+
+    @Test func rowsWithoutAnAnswerAreInNoGroup() throws {
+        var composition = sum(.constant(-3))
+        composition.isGroupNormalized = true
+        var failed = RewardComposition.Row()
+        failed.isDropped = true
+        let rows = [RewardComposition.Row(), .init(), .init(), failed]
+        let result = try composition.combine(
+            [[1, 2, .nan, 100], [.nan, .nan, .nan, 1]], rows: rows)
+        #expect(result.rewards[0] == -result.rewards[1] && result.rewards[1] > 0.7)
+        #expect(result.rewards[2] == -3 && result.rewards[3].isNaN)
+    }
+
+    @Test func aLoneCompletionHasNothingToBeComparedWith() throws {
+        var composition = sum()
+        composition.isGroupNormalized = true
+        let rows = [0, 1, 2].map { (group: Int32) in
+            var row = RewardComposition.Row()
+            row.group = group
+            return row
+        }
+        let error = #expect(throws: KeelError.self) {
+            try composition.combine([[1, 2, 3], [0, 0, 0]], rows: rows)
+        }
+        #expect(
+            "\(try #require(error))".contains(
+                "combine.rule \"normalize_then_sum\" compares the completions of a prompt, but every prompt has one"
+            ))
+    }
+
     // MARK: - Length
 
     /// 100 tokens at most, a cache of 20: nothing up to 80, half at 90, all at 100 and beyond.
@@ -192,6 +253,15 @@ import Testing
         let one = lengths.map { _ in 1.0 }
         let rewards = try composition.combine([one, one.map { _ in 0 }], rows: rows).rewards
         #expect(rewards == [2, 2, 1, 0, 0])
+    }
+
+    @Test func cutCompletionsCost() throws {
+        var composition = sum()
+        composition.shaping.missingEOSPenalty = 1.5
+        var cut = RewardComposition.Row()
+        cut.isFinished = false
+        #expect(
+            try composition.combine([[1, 1], [0, 0]], rows: [cut, .init()]).rewards == [0.5, 2])
     }
 
     @Test(arguments: [(0.5, 1.0), (0, 0), (1, 2), (-3, -3)])
