@@ -277,9 +277,11 @@ struct WorkerBoard: Sendable {
         let isAnyWritten = Set(failure.unwritten).count < owner.count
         let touched = failure.touched.flatMap { $0 < owner.count ? owner[$0] : nil }
         let suspect = isAnyWritten ? (unwritten.first ?? touched) : touched
+        // What a plugin reports it would report again; but a search takes rows out of their order, which a state
+        // would remember.
         let verdict = ladder.failed(
             work.piece, suspect: suspect, unwritten: Set(unwritten),
-            mayRetry: !failure.isHarmless)
+            mayRetry: !failure.isHarmless || isStateful)
         if let verdict { convict(isCoupled ? groups[verdict] : [verdict], work, failure, note) }
     }
 
