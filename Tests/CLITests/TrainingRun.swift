@@ -58,11 +58,13 @@ struct TrainingFolder {
     /// What the two kinds of run differ in.
     enum Kind: String, CaseIterable, Sendable {
         case dpo, rloo
+        case ppoMax = "ppo_max"
 
         /// What differs.
         ///
         /// Offline: reference log-probs and evaluations. Online: rollouts of two steps, each met twice, so
         /// that three of four steps end inside one.
+        /// With a critic: a phase that trains it alone, for a roll-out and a half.
         var sections: String {
             switch self {
             case .dpo:
@@ -77,6 +79,14 @@ struct TrainingFolder {
                 "train": { "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "num_generations": 2,
                   "rollout_batch_size": 8, "num_iterations": 2,
                 """
+            case .ppoMax:
+                """
+                "objective": { "plugin": "ppo_max", "params": { "critic_warmup_steps": 6 } },
+                "critic": { "learning_rate": 2e-2 },
+                "rewards": [ { "plugin": "length", "params": { "target": 20 } } ],
+                "train": { "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "num_generations": 1,
+                  "rollout_batch_size": 8, "num_iterations": 2,
+                """
             }
         }
     }
@@ -85,8 +95,10 @@ struct TrainingFolder {
     @discardableResult
     func config(_ kind: Kind, steps: Int = 40, name: String? = nil) throws -> String {
         let valid = kind == .dpo ? "\"valid\": \"valid.jsonl\", " : ""
+        // The critic's own steps come before those of the policy.
+        let steps = kind == .ppoMax ? steps - 6 : steps
         return try folder.write(
-            name ?? "\(kind).json",
+            name ?? "\(kind.rawValue).json",
             """
             {
               "model": { "path": "base", "dtype": "f32" },
@@ -119,6 +131,8 @@ struct TrainingFolder {
         for name in ["model.safetensors", "optimizer.safetensors"] {
             files["checkpoint/\(name)"] = try Files.read(path("\(run)/checkpoint-\(step)/\(name)"))
         }
+        let critic = path("\(run)/checkpoint-\(step)/critic/model.safetensors")
+        if Files.exists(critic) { files["critic"] = try Files.read(critic) }
         return files
     }
 

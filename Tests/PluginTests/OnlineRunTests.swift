@@ -7,36 +7,6 @@ import Testing
 
 /// The online objectives in whole runs: what they are given, what they change, that they go on where they stopped.
 @Suite(.serialized) struct OnlineRunTests {
-    static let objectives = ["ppo", "ppo_max", "grpo", "rloo", "reinforce", "online_dpo"]
-    static let rewards = [
-        "\"length\", \"params\": { \"target\": 12 }",
-        "\"regex\", \"params\": { \"pattern\": \"[aeiou]\" }",
-        "\"repetition\"",
-        "\"lexicon\", \"params\": { \"words\": [\"the\", \"a\", \"of\"] }",
-    ]
-
-    /// One changed line each: every objective with every reward and sampler runs, and learns where rewards differ.
-    @Test(arguments: objectives) func everyCombinationRuns(_ objective: String) throws {
-        let runs = try OnlineRuns()
-        let start = try Files.read(runs.path("base/model.safetensors"))
-        let params = objective == "ppo_max" ? "{ \"critic_warmup_steps\": 1 }" : "{}"
-        for (number, reward) in OnlineRunTests.rewards.enumerated() {
-            for sampler in ["nucleus", "greedy"] where sampler == "nucleus" || number == 0 {
-                let file = try runs.config(
-                    objective, params: params, reward: reward, sampler: sampler)
-                let run = "\(number)-\(sampler)"
-                #expect(try runs.train(file, into: run) == .ok)
-                let lines = try runs.lines(run)
-                let losses = lines.compactMap { $0["loss"]?.double }
-                #expect(losses.count >= 2 && losses.allSatisfy(\.isFinite), "\(objective) \(run)")
-                let differs = lines.contains { ($0["reward_std"]?.double ?? 0) > 0 }
-                if differs, sampler == "nucleus" {
-                    #expect(try runs.weights(run) != start, "\(objective) \(run) changed nothing")
-                }
-            }
-        }
-    }
-
     /// Inside a roll-out, inside a pass over it, inside the critic's phase: the same bits from every checkpoint.
     @Test(arguments: ["ppo", "ppo_max"]) func resumesAnywhere(_ objective: String) throws {
         let runs = try OnlineRuns()
@@ -127,6 +97,43 @@ import Testing
         }
         #expect(
             "\(try #require(error))".contains("train.ptx_coef is 1.0, but there is no data.ptx"))
+        let offline = #expect(throws: (any Error).self) {
+            try runs.train(
+                plain, into: "y",
+                set: overrides + ["objective={\"plugin\": \"sft\"}", "rewards=[]"])
+        }
+        #expect(
+            "\(try #require(offline))".contains(
+                "data.ptx is mixed into online training; objective \"sft\" makes no roll-outs"))
+    }
+
+    /// Lengths in bytes, shares and counts side by side: each is measured against the other answers to its prompt.
+    @Test func rewardsAreNormalisedThenSummed() throws {
+        let runs = try OnlineRuns()
+        let file = try runs.config(
+            "grpo", params: "{ \"scale_rewards\": \"none\" }",
+            sections: "\"combine\": { \"rule\": \"normalize_then_sum\" },",
+            rewards: """
+                { "native": { "library": "libc.so.6", "symbol": "strlen", "signature": "i64(str response)" } },
+                { "plugin": "lexicon", "params": { "words": ["the", "a", "of"] }, "weight": 0.5 }, \(OnlineMatrixTests.plain)
+                """)
+        try runs.train(file)
+        let lines = try runs.lines().filter { $0["loss"] != nil }
+        #expect(lines.allSatisfy { abs($0["reward"]?.double ?? 1) < 1e-6 })
+        #expect(lines.allSatisfy { ($0["rewards/strlen/mean"]?.double ?? 0) > 1 })
+        let samples = try Files.readText(runs.path("run/samples.jsonl")).split(separator: "\n")
+        let rewards = try samples.map { try JSON.parse(String($0))["reward"]?.double ?? 0 }
+        #expect(rewards.contains { $0 != 0 } && rewards.allSatisfy { abs($0) < 5 })
+    }
+
+    /// One completion to a prompt is no group: nothing is said of deviations in it.
+    @Test func loneCompletionsAreNoGroups() throws {
+        let runs = try OnlineRuns()
+        let file = try runs.config("ppo", train: "\"max_steps\": 6,")
+        try runs.train(file, set: ["train.num_generations=1"])
+        let lines = try runs.lines()
+        #expect(lines.allSatisfy { $0["frac_reward_zero_std"] == nil && $0["reward_std"] == nil })
+        #expect(lines.contains { $0["reward"] != nil })
     }
 
     @Test func aCollapseStopsWithACheckpoint() throws {

@@ -24,11 +24,7 @@ struct OnlineRuns {
             "rope_theta": 100.0, "eos_token_id": 2, "initializer_range": .double(initializerRange),
         ]
         try AtomicWrite.file(path("model.json"), JSON.object(model).text())
-        try ModelCommand.initialise(
-            config: path("model.json"),
-            tokenizer: OnlineRuns.root.appendingPathComponent(
-                "Tests/Fixtures/tokenizers/smollm_style"
-            ).path, seed: 3, out: path("base"), threads: 2)
+        try initialise(path("model.json"), "base")
         let rows = (0..<12).map {
             "{\"prompt\": \"Say \($0).\", \"answer\": \"\($0)\", \"completion\": \" yes\"}\n"
         }
@@ -37,13 +33,38 @@ struct OnlineRuns {
 
     func path(_ name: String) -> String { Files.join(folder, name) }
 
-    /// Writes a config; `sections` go before those of all runs, `train` before the keys of that section.
+    private func initialise(_ config: String, _ out: String) throws {
+        try ModelCommand.initialise(
+            config: config,
+            tokenizer: OnlineRuns.root.appendingPathComponent(
+                "Tests/Fixtures/tokenizers/smollm_style"
+            ).path, seed: 3, out: path(out), threads: 2)
+    }
+
+    /// Makes `reward-model`, of the policy's shape and tokenizer.
+    func addRewardModel() throws {
+        var config = try #require(try JSON.parse(Files.readText(path("model.json"))).object)
+        config["architectures"] = ["LlamaForSequenceClassification"]
+        config["id2label"] = ["0": "LABEL_0"]
+        try AtomicWrite.file(path("reward.json"), JSON.object(config).text())
+        try initialise(path("reward.json"), "reward-model")
+    }
+
+    /// Writes a config.
+    ///
+    /// - Parameters:
+    ///   - sections: go before those of all runs.
+    ///   - train: goes before the keys of that section.
+    ///   - reward: one that runs in this process; or
+    ///   - rewards: the whole list.
     func config(
         _ objective: String, params: String = "{}", sections: String = "", train: String = "",
-        reward: String = "\"length\", \"params\": { \"target\": 12 }", sampler: String = "nucleus"
+        reward: String = "\"length\", \"params\": { \"target\": 12 }", rewards: String? = nil,
+        sampler: String = "nucleus", order: String = "\"shuffle\""
     ) throws -> String {
         let file = path("\(objective).json")
         let steps = train.contains("max_steps") ? "" : "\"max_steps\": 2,"
+        let list = rewards ?? "{ \"plugin\": \(reward), \"run\": { \"isolate\": \"none\" } }"
         try AtomicWrite.file(
             file,
             """
@@ -51,8 +72,9 @@ struct OnlineRuns {
               "model": { "path": "base" }, \(sections)
               "data": { "train": "train.jsonl", "max_length": 60, "max_completion_length": 6 },
               "objective": { "plugin": "\(objective)", "params": \(params) },
-              "rewards": [{ "plugin": \(reward), "run": { "isolate": "none" } }],
-              "sampler": { "plugin": "\(sampler)" }, "order": { "plugin": "shuffle", "run": { "isolate": "none" } },
+              "rewards": [\(list)],
+              "sampler": { "plugin": "\(sampler)" },
+              "order": { "plugin": \(order), "run": { "isolate": "none" } },
               "train": { "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2,
                 "num_generations": 4, \(steps) \(train) "learning_rate": 1e-2,
                 "logging_steps": 1, "save_steps": 1, "seed": 11, "threads": 2 },
@@ -89,7 +111,9 @@ struct OnlineRuns {
     }
 
     /// Goes on from every checkpoint of a finished run in a folder of its own, and expects the same bytes.
-    func expectResumes(_ config: String, _ run: String = "run", files: [String]) throws {
+    func expectResumes(
+        _ config: String, _ run: String = "run", files: [String], set overrides: [String] = []
+    ) throws {
         let steps = CheckpointStore(directory: path(run)).steps()
         let last = try #require(steps.last)
         let whole = try lines(run)
@@ -100,7 +124,7 @@ struct OnlineRuns {
                 try Files.remove(path("\(other)/checkpoint-\(later)"))
             }
             let from = ResumeMode.checkpoint(path("\(other)/checkpoint-\(step)"))
-            #expect(try train(config, into: other, resume: from) == .ok)
+            #expect(try train(config, into: other, resume: from, set: overrides) == .ok)
             for file in files {
                 let inner = "checkpoint-\(last)/\(file)"
                 #expect(

@@ -89,6 +89,19 @@ enum RunChecks {
         }
     }
 
+    /// Pre-training text is mixed into online training of a policy; elsewhere it would be ignored.
+    static func ptx(_ phases: [PlannedPhase], _ config: RunConfig) throws {
+        guard config.data.ptx != nil,
+            !phases.contains(where: { $0.isOnline && $0.parts.contains(.policy) })
+        else { return }
+        throw KeelError(
+            "config",
+            "data.ptx is mixed into online training; objective \"\(config.objective.plugin)\" makes no roll-outs",
+            at: config.places.place(of: "data.ptx"),
+            fix: "remove data.ptx and train.ptx_coef, or add the texts to data.train", code: .config
+        )
+    }
+
     /// Whether a frozen reference's log-probs are needed, and not merely welcome: they cost a pass.
     static func needsReference(_ needs: [String]) -> Bool {
         needs.contains { !$0.hasSuffix("?") && ColumnNames.split($0).base.hasPrefix("ref_") }

@@ -76,6 +76,7 @@ final class RunSetup {
                 data[phase.dataKind], plan, config)
             try RunChecks.phase(phase.phase, isOnline: phase.isOnline, component, config)
         }
+        try RunChecks.ptx(planned, config)
 
         memory = RunMemory(
             heads: plan, phases: planned, needs: needs,
