@@ -30,6 +30,12 @@ samples() {
     samples/build-rewards.sh "$keel" &&
         "$keel" model init --config samples/model/config.json --tokenizer samples/model/tokenizer.json --seed 1 \
             "$temporary/start" || code=1
+    # What best-of-n trains on is what its first command writes.
+    head -n 12 samples/data/prompts.train.jsonl >"$temporary/prompts.jsonl"
+    "$keel" generate --model samples/model --prompts "$temporary/prompts.jsonl" --n 4 --max-new-tokens 24 \
+        --rewards samples/best-of-n/rewards.json --keep best --json >"$temporary/best.jsonl" &&
+        "$keel" check samples/best-of-n/train.json --set "data.train=$temporary/best.jsonl" \
+            --set train.per_device_train_batch_size=4 --output-dir "$temporary/run" || code=1
     for config in samples/*/config.json; do
         case $config in
         # The last two name what their scripts make.
