@@ -1,38 +1,39 @@
 #!/bin/sh
-# The learning runs of docs/results.md.
+# The learning runs of docs/results.md: one task whose optimum is known, six objectives, three seeds.
 #
-#   bench/online/run.sh KEEL OUT "OBJECTIVES" "SEEDS"     default: all six, seeds 1 2 3
+#   bench/online/run.sh KEEL OUT "OBJECTIVES" "SEEDS" [SETTING...]
 #
-# One folder OUT/OBJECTIVE-SEED each. Prints the table: held-out reward, KL and length at the end, CPU seconds.
+# ppo and ppo_max are the samples' runs as they stand, the others config.json with one changed line. One folder
+# OUT/OBJECTIVE-SEED each; what is there already is not made again. A SETTING (train.threads=1) goes to every run.
+# Ends with the table.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-keel=$1
-out=$2
+samples=$here/../../samples
+keel=$1 out=$2
 objectives=${3:-ppo ppo_max grpo rloo reinforce online_dpo}
 seeds=${4:-1 2 3}
+[ $# -le 4 ] && set -- || shift 4
+settings=""
+for setting in "$@"; do settings="$settings --set $setting"; done
+
+"$samples/build-rewards.sh" "$keel" >/dev/null
 mkdir -p "$out"
 for objective in $objectives; do
+    line="" config=$here/config.json
     case $objective in
-    ppo) set -- '{"kl_coef": 0.005, "vf_coef": 0.5}' train.per_device_train_batch_size=32 train.rollout_batch_size=64 \
-        train.num_iterations=2 train.num_generations=1 train.max_steps=240 ;;
-    ppo_max) set -- '{"kl_coef": 0.02, "critic_warmup_steps": 20}' train.per_device_train_batch_size=32 \
-        train.rollout_batch_size=128 train.num_generations=1 train.max_steps=240 ;;
-    grpo) set -- '{"kl_coef": 0.01}' ;;
-    online_dpo) set -- '{"beta": 0.1}' ;;
-    *) set -- '{"kl_coef": 0.005}' ;;
+    ppo) config=$samples/ppo-custom-reward-c/config.json ;;
+    ppo_max) config=$samples/ppo-max/config.json ;;
+    grpo) line='{"plugin": "grpo", "params": {"kl_coef": 0.01}}' ;;
+    online_dpo) line='{"plugin": "online_dpo", "params": {"beta": 0.1}}' ;;
+    *) line="{\"plugin\": \"$objective\", \"params\": {\"kl_coef\": 0.005}}" ;;
     esac
-    params=$1
-    shift
     for seed in $seeds; do
         run=$out/$objective-$seed
         [ -f "$run/model.safetensors" ] && continue
-        more=""
-        for setting in "$@"; do more="$more --set $setting"; done
         # shellcheck disable=SC2086
-        /usr/bin/env TIMEFORMAT='%U' bash -c 'time "$@"' - "$keel" train "$here/config.json" --overwrite --output-dir "$run" \
-            --set "objective={\"plugin\": \"$objective\", \"params\": $params}" --set train.seed=$seed $more \
+        bash -c 'TIMEFORMAT="%U %S"; time "$@"' - "$keel" train "$config" --overwrite --output-dir "$run" \
+            --set train.seed="$seed" --set train.logging_steps=10 $settings ${line:+--set "objective=$line"} \
             >"$run.log" 2>&1 || { tail -5 "$run.log"; exit 1; }
-        tail -1 "$run.log" >"$run.cpu"
     done
 done
-awk -f "$here/table.awk" "$out"/*/metrics.jsonl
+"$here/table.sh" "$out"
