@@ -76,14 +76,16 @@ struct ReportSubcommand: KeelCommand {
     @Flag(help: "Make the y axis logarithmic.")
     var logY = false
 
-    @Option(help: ArgumentHelp("The low end of the y axis.", valueName: "X"))
+    @Option(
+        parsing: .unconditional, help: ArgumentHelp("The low end of the y axis.", valueName: "X"))
     var yMin: Double?
 
-    @Option(help: ArgumentHelp("The high end of the y axis.", valueName: "X"))
+    @Option(
+        parsing: .unconditional, help: ArgumentHelp("The high end of the y axis.", valueName: "X"))
     var yMax: Double?
 
     @Option(
-        name: .customLong("line"),
+        name: .customLong("line"), parsing: .unconditionalSingleValue,
         help: ArgumentHelp(
             "A value to compare with, drawn across its panel or all; may be repeated.",
             valueName: "[METRIC=]VALUE[:LABEL]"))

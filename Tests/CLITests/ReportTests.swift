@@ -21,6 +21,7 @@ import Testing
     @Test(arguments: [
         ["a", "b", "--metric", "loss", "--metric", "reward", "--line", "reward=9:best"],
         ["a", "b", "--label", "x", "--label", "x", "--group", "--metric", "loss", "--log-y"],
+        ["a", "--metric", "loss", "--y-min", "-1", "--y-max", "2", "--line", "-0.5"],
         ["--table", "t.csv"],
     ])
     func chartsAreFiles(_ arguments: [String]) throws {

@@ -113,12 +113,16 @@ extension ReportPage {
     private func card(_ plan: ChartPlan, number: Int) -> String {
         var chart = chart(plan)
         guard !chart.series.isEmpty else { return "" }
+        if chart.series.count > 1, chart.series.allSatisfy({ $0.points.count == 1 }) {
+            return dots(chart, number: number)
+        }
         func draw(_ chart: Chart, _ name: String) -> String {
             var untitled = chart
             untitled.title = ""
             var figure = Figure(title: chart.title, panels: [.lines(untitled)])
             figure.width = 430
-            figure.totalHeight = 264
+            // A long legend takes its room from the page, not from the curves.
+            figure.totalHeight = 264 + (groups.count > 5 ? 16 * Double(groups.count / 5) : 0)
             figure.legend = groups.count > 1 ? .always : .severalSeries
             return figure.svg(name: name, isFile: false)
         }
@@ -136,6 +140,23 @@ extension ReportPage {
             </figure>
 
             """
+    }
+
+    /// What each run measured once: compared side by side, not over its step.
+    private func dots(_ chart: Chart, number: Int) -> String {
+        var plot = DotPlot(title: chart.title)
+        plot.rows = chart.series.map { series in
+            let span = series.band.first
+            return DotPlot.Row(
+                label: series.label, color: series.color,
+                value: series.points.first.flatMap { $0.y.isFinite ? $0.y : nil }.map {
+                    DotPlot.Value(value: $0, low: span?.low, high: span?.high)
+                })
+        }
+        var figure = Figure(panels: [.dots(plot)])
+        figure.width = 430
+        return
+            "<figure class=\"card\">\n\(figure.svg(name: "d\(number)", isFile: false))</figure>\n"
     }
 
     private func note(_ section: ChartPlan.Section) -> String {

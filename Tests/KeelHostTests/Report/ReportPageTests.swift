@@ -116,6 +116,19 @@ import Testing
         #expect(!page.contains("<th>data.train</th>"))
     }
 
+    /// What each run measured once is no curve over steps.
+    @Test func singleEvaluationsAreComparedSideBySide() throws {
+        for (name, step) in [("x", 3), ("y", 7)] {
+            try folder.write(
+                "\(name)/metrics.jsonl",
+                "{\"step\": 1, \"loss\": 1}\n{\"step\": 2, \"loss\": 2}\n{\"step\": \(step), \"eval_loss\": \(step)}\n"
+            )
+        }
+        let page = try page(["x", "y"])
+        #expect(page.contains("text-anchor=\"end\" class=\"name\">x</text>"))
+        #expect(page.contains("data-label=\"y\"") && page.contains("id=\"c0-0\""))
+    }
+
     @Test func aFileOfNumbersIsEnough() throws {
         let page = try page(["run/metrics.jsonl"])
         #expect(page.contains("<title>metrics.jsonl</title>") && !page.contains("Not finished"))
