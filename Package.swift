@@ -154,6 +154,10 @@ let package = Package(
         .executableTarget(
             name: "keel-bench-tokenizer", dependencies: ["KeelCore", "KeelText"],
             path: "bench/tokenizer", exclude: ["peer.py"], swiftSettings: strict),
+        // A small step of each job, for counting its instructions.
+        .executableTarget(
+            name: "keel-bench-steps", dependencies: ["KeelCore", "KeelTensor", "KeelModel"],
+            path: "bench/steps", exclude: ["gate.sh", "instructions.txt"], swiftSettings: strict),
 
         // Tests.
         .target(

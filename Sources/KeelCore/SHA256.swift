@@ -1,3 +1,5 @@
+import CSystem
+
 /// SHA-256 (FIPS 180-4), for manifests and cache keys.
 package struct SHA256: Sendable {
     private var state: [UInt32] = [
@@ -52,6 +54,11 @@ package struct SHA256: Sendable {
             block.withUnsafeBytes { SHA256.compress(&state, $0, 0) }
             block.removeAll(keepingCapacity: true)
         }
+        let whole = (bytes.count - at) / 64
+        if SHA256.isFast, whole > 0, let base = bytes.baseAddress {
+            cs_sha256_blocks(&state, SHA256.rounds, base + at, Int64(whole))
+            at += 64 * whole
+        }
         while at + 64 <= bytes.count {
             SHA256.compress(&state, bytes, at)
             at += 64
@@ -76,6 +83,9 @@ package struct SHA256: Sendable {
             return String(repeating: "0", count: 8 - text.count) + text
         }.joined()
     }
+
+    /// Whether the processor has instructions for it.
+    private static let isFast = cs_sha256_is_fast() != 0
 
     private static func compress(
         _ state: inout [UInt32], _ bytes: UnsafeRawBufferPointer, _ at: Int

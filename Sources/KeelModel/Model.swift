@@ -217,7 +217,9 @@ package final class Model: @unchecked Sendable {
     }
 
     func logits(hidden: Tensor, _ pass: Pass) -> Tensor {
-        var z = NN.logits(hidden, weight: pass[architecture.headWeight])
+        var z = NN.logits(
+            hidden, weight: pass[architecture.headWeight],
+            packed: pass.packed(architecture.headWeight, transposed: true))
         if let update = adapter?.logits(architecture.headWeight, states: hidden, pass) {
             z = z + update
         }
@@ -225,10 +227,13 @@ package final class Model: @unchecked Sendable {
         return (z / cap).tanh() * cap
     }
 
-    func pass(_ batch: PackedBatch, _ tape: Tape, cacheStep: KVCache.Step? = nil) -> Pass {
+    func pass(
+        _ batch: PackedBatch, _ tape: Tape, cacheStep: KVCache.Step? = nil,
+        packed: PackedWeights? = nil
+    ) -> Pass {
         var inputs = Pass.Inputs(
             parameters: byWeight, positions: Tensor(batch.positions, device: device),
-            layout: batch.layout, cacheStep: cacheStep, adapter: adapter,
+            layout: batch.layout, cacheStep: cacheStep, adapter: adapter, packed: packed,
             recomputes: recomputesActivations)
         if tape.isRecording, let keys = batch.dropoutKeys, let draws = adapter?.draws {
             inputs.dropout = Pass.Dropout(seed: draws.seed, step: draws.step, keys: keys)

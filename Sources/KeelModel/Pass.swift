@@ -13,6 +13,8 @@ final class Pass {
         var adapter: Adapter?
         /// What the zeros of dropout depend on; nil = no dropout.
         var dropout: Dropout?
+        /// Set while generating: weights laid out for many products.
+        var packed: PackedWeights?
         /// Whether blocks keep their input alone.
         var recomputes = false
     }
@@ -47,6 +49,11 @@ final class Pass {
         let leaf = parameter(weight).leaf(on: tape)
         leaves[weight.name] = leaf
         return leaf
+    }
+
+    /// A weight laid out for products without gradient; nil where none are kept.
+    func packed(_ weight: Weight, transposed: Bool) -> PackedMatrix? {
+        inputs.packed?.matrix(weight.name, transposed: transposed) { self[weight] }
     }
 
     /// The tensor of a parameter that one layer reads.

@@ -63,7 +63,16 @@ package struct PassMemory: Sendable {
                 3 * hidden + 2 * sizes.queries + 4 * sizes.keys, 3 * hidden + 3 * sizes.inner)
         }.max()
         return rows * (block ?? 0) * cell + targets * hidden * 2 * cell
-            + (hasLogits ? threads * LogitTile.forward * sum : 0)
+            + (hasLogits ? threads * LogitTile.forward * sum + LogitTile.chunk * hidden * cell : 0)
+    }
+
+    /// Bytes of the weights laid out for generation, where this machine does so.
+    package var packedWeights: Int {
+        let all = architecture.linears.map { ($0.outputSize, $0.inputSize) }
+        let head = architecture.headWeight.shape
+        return (all + [(head[0], head[1])]).reduce(0) {
+            $0 + PackedMatrix.bytes(n: $1.0, k: $1.1, dtype)
+        }
     }
 
     /// Bytes of keys and values of one token.
@@ -84,7 +93,9 @@ package struct PassMemory: Sendable {
         let rows = min(targets, LogitTile.rows)
         guard rows > 0 else { return 0 }
         let width = min(architecture.vocabularySize, LogitTile.width(rows: rows))
+        // The chunk of the weights stands there twice, packed for the way there and back.
         return rows * width * cell + threads * LogitTile.tileRows * width * sum
+            + 2 * width * hidden * cell
     }
 
     /// Bytes per token that a block keeps for its backward pass.

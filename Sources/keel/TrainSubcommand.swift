@@ -37,14 +37,28 @@ struct TrainSubcommand: KeelCommand {
         completion: .file())
     var trace: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "As --trace, with the CPU time of every stage (products, attention, ...); prints a table at the end.",
+            valueName: "FILE"),
+        completion: .file())
+    var profile: String?
+
     @OptionGroup var global: GlobalOptions
+
+    func validate() throws {
+        if trace != nil, profile != nil {
+            throw ValidationError("--profile writes the trace too: leave --trace out")
+        }
+    }
 
     func run() throws {
         var options = source.options
         options.resume = resume == "never" ? .never : resume == "auto" ? .auto : .checkpoint(resume)
         options.overwrite = overwrite
         options.allowPluginChange = allowPluginChange
-        options.trace = trace
+        options.trace = profile ?? trace
+        options.isProfiled = profile != nil
         options.end = { error in
             Keel.report(error)
             _exit(error.code.rawValue)

@@ -7,4 +7,5 @@
 #include "attention.h"
 #include "lm_head.h"
 #include "adamw.h"
+#include "draw.h"
 #include "table.h"

@@ -55,6 +55,72 @@ INLINE V FN(score)(V raw, const ck_attention *a, int64_t key, V limit, int maske
     return s;
 }
 
+/* Which part of a block is worth computing where the diagonal cuts it: keys are numbered within the block, and
+ * `limit` is the number of keys that the block's first query sees. Everything left out has p = 0. */
+
+/* Keys that some query of vector w sees, in whole strips of LANES. */
+INLINE int64_t FN(keys_of)(int64_t limit, int64_t w, int64_t n) {
+    int64_t seen = limit + w * LANES + LANES - 1;
+    seen = seen <= 0 ? 0 : (seen + LANES - 1) / LANES * LANES;
+    return seen < n ? seen : n;
+}
+
+/* The first vector of queries that sees a key of the strip beginning at `key`. */
+INLINE int64_t FN(first_of)(int64_t limit, int64_t key) {
+    int64_t query = key - limit + 1;
+    return query <= 0 ? 0 : query / LANES;
+}
+
+/* st[key][query] = k q^T, keys n, vectors of queries vecs. */
+static void FN(raw_scores)(A *st, const A *kb, int64_t wide, const A *qt, int64_t limit, int64_t n,
+                           int64_t vecs, int64_t dim) {
+    const int64_t Q = CK_QUERY_BLOCK;
+    for (int64_t key = 0, some; key < n; key += some) {
+        const int64_t w = FN(first_of)(limit, key);
+        if (w >= vecs)
+            break;
+        /* Strips that begin with the same vector go together. */
+        for (some = LANES; key + some < n && FN(first_of)(limit, key + some) == w;)
+            some += LANES;
+        some = some < n - key ? some : n - key;
+        for (int64_t j = key; j < key + some; j++)
+            memset(st + j * Q + w * LANES, 0, (size_t)((vecs - w) * LANES) * sizeof(A));
+        FN(mm)
+        (st + key * Q + w * LANES, Q, kb + key * wide, wide, 1, qt + w * LANES, Q, some, vecs - w,
+         dim);
+    }
+}
+
+/* o (queries) += p v: p[key][query]. */
+static void FN(over_keys)(A *o, const A *st, const A *vb, int64_t wide, int64_t limit, int64_t n,
+                          int64_t count) {
+    const int64_t Q = CK_QUERY_BLOCK;
+    for (int64_t i = 0, some; i < count; i += some) {
+        const int64_t keys = FN(keys_of)(limit, i / LANES, n);
+        for (some = LANES; i + some < count && FN(keys_of)(limit, (i + some) / LANES, n) == keys;)
+            some += LANES;
+        some = some < count - i ? some : count - i;
+        FN(mm)(o + i * wide, wide, st + i, 1, Q, vb, wide, some, wide / LANES, keys);
+    }
+}
+
+/* g (keys) += p^T x: p[key][query], x (queries). */
+static void FN(over_queries)(A *g, const A *st, const A *x, int64_t wide, int64_t limit, int64_t n,
+                             int64_t count) {
+    const int64_t Q = CK_QUERY_BLOCK;
+    for (int64_t key = 0, some; key < n; key += some) {
+        const int64_t from = FN(first_of)(limit, key) * LANES;
+        if (from >= count)
+            break;
+        for (some = LANES; key + some < n && FN(first_of)(limit, key + some) * LANES == from;)
+            some += LANES;
+        some = some < n - key ? some : n - key;
+        FN(mm)
+        (g + key * wide, wide, st + key * Q + from, Q, 1, x + from * wide, wide, some, wide / LANES,
+         count - from);
+    }
+}
+
 static void FN(attention)(void *out, void *lse, int64_t lse_stride, const void *q, const void *k,
                           const void *v, const ck_attention *a, int64_t begin, int64_t count,
                           void *scratch) {
@@ -92,19 +158,20 @@ static void FN(attention)(void *out, void *lse, int64_t lse_stride, const void *
             FN(pack)
             (vb + done * wide, wide, (const T *)v + row * a->kv_stride, a->kv_stride, part, dim);
         }
-        memset(st, 0, (size_t)(n * Q) * sizeof(A));
-        FN(mm)(st, Q, kb, wide, 1, qt, Q, n, vecs, dim);
+        const int64_t seen = a->flat ? n + Q : limit - key0;
+        FN(raw_scores)(st, kb, wide, qt, seen, n, vecs, dim);
         for (int64_t w = 0; w < vecs; w++) {
+            const int64_t keys = FN(keys_of)(seen, w, n);
             V lim = a->flat ? FN(splat)((A)limit) : FN(count_from)(limit + w * LANES);
             V best = FN(loada)(top + w * LANES), old = best;
-            for (int64_t j = 0; j < n; j++) {
+            for (int64_t j = 0; j < keys; j++) {
                 V s = FN(score)(FN(loada)(st + j * Q + w * LANES), a, key0 + j, lim, masked, 0);
                 FN(storea)(st + j * Q + w * LANES, s);
                 best = FN(max)(s, best);
             }
             V safe = FN(pick)(best == -(A)INFINITY, (V){}, best);
             V change = FN(exp)(old - safe), total = FN(loada)(sum + w * LANES) * change;
-            for (int64_t j = 0; j < n; j++) {
+            for (int64_t j = 0; j < keys; j++) {
                 V p = FN(exp)(FN(loada)(st + j * Q + w * LANES) - safe);
                 FN(storea)(st + j * Q + w * LANES, p);
                 total += p;
@@ -116,7 +183,7 @@ static void FN(attention)(void *out, void *lse, int64_t lse_stride, const void *
         for (int64_t i = 0; i < count; i++)
             if (fix[i] != 1)
                 EACH(d, wide) FN(storea)(o + i * wide + d, FN(loada)(o + i * wide + d) * fix[i]);
-        FN(mm)(o, wide, st, 1, Q, vb, wide, count, wide / LANES, n);
+        FN(over_keys)(o, st, vb, wide, seen, n, count);
     }
     for (int64_t i = 0; i < count; i++) {
         T *to = (T *)out + (row0 + i) * a->q_stride;
@@ -171,14 +238,14 @@ static void FN(attention_backward)(void *dq, void *dk, void *dv, const void *dou
                 const int64_t row = a->ranges[2 * range] + from;
                 FN(pack)(kb, wide, (const T *)k + row * a->kv_stride, a->kv_stride, n, dim);
                 FN(pack)(vb, wide, (const T *)v + row * a->kv_stride, a->kv_stride, n, dim);
-                memset(st, 0, (size_t)(n * Q) * sizeof(A));
-                memset(dt, 0, (size_t)(n * Q) * sizeof(A));
-                FN(mm)(st, Q, kb, wide, 1, qt, Q, n, vecs, dim);
-                FN(mm)(dt, Q, vb, wide, 1, ot, Q, n, vecs, dim);
+                const int64_t seen = limit - key0;
+                FN(raw_scores)(st, kb, wide, qt, seen, n, vecs, dim);
+                FN(raw_scores)(dt, vb, wide, ot, seen, n, vecs, dim);
                 for (int64_t w = 0; w < vecs; w++) {
+                    const int64_t keys = FN(keys_of)(seen, w, n);
                     V lim = FN(count_from)(limit + w * LANES);
                     V z = FN(loada)(norm + w * LANES), e = FN(loada)(delta + w * LANES);
-                    for (int64_t j = 0; j < n; j++) {
+                    for (int64_t j = 0; j < keys; j++) {
                         V slope = FN(splat)(1);
                         V s = FN(score)(FN(loada)(st + j * Q + w * LANES), a, key0 + j, lim, masked,
                                         &slope);
@@ -190,9 +257,9 @@ static void FN(attention_backward)(void *dq, void *dk, void *dv, const void *dou
                 }
                 memset(dkb, 0, (size_t)(n * wide) * sizeof(A));
                 memset(dvb, 0, (size_t)(n * wide) * sizeof(A));
-                FN(mm)(dvb, wide, st, Q, 1, ob, wide, n, wide / LANES, count);
-                FN(mm)(dkb, wide, dt, Q, 1, qb, wide, n, wide / LANES, count);
-                FN(mm)(dqb, wide, dt, 1, Q, kb, wide, count, wide / LANES, n);
+                FN(over_queries)(dvb, st, ob, wide, seen, n, count);
+                FN(over_queries)(dkb, dt, qb, wide, seen, n, count);
+                FN(over_keys)(dqb, dt, kb, wide, seen, n, count);
                 for (int64_t j = 0; j < n; j++)
                     EACH(d, dim) {
                         A *tk = (A *)dk + (row + j) * a->kv_stride + d,

@@ -34,7 +34,8 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-INLINE V FN(splat)(A x) { return (V){} + x; }
+/* Not 0 + x: that is an addition, for the sake of -0. */
+INLINE V FN(splat)(A x) { return (V){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
 INLINE V FN(loada)(const A *p) { return *(const VU *)p; }
 INLINE void FN(storea)(A *p, V x) { *(VU *)p = x; }
 

@@ -16,6 +16,9 @@
 enum { CK_F32 = 0, CK_F64 = 1, CK_BF16 = 2, CK_I32 = 3 };
 enum { CK_PORTABLE = 0, CK_AVX2 = 1, CK_AVX512 = 2 };
 
+/* Cells of a distribution that are summed together. */
+enum { CK_DRAW_BLOCK = 1024 };
+
 /* Keys and queries an attention kernel works on at once. */
 enum { CK_KEY_BLOCK = 64, CK_QUERY_BLOCK = 64 };
 
@@ -127,6 +130,11 @@ typedef struct ck_table {
                               const ck_lm_slope *slopes, int64_t rows, int64_t cols, int64_t first,
                               double temperature, double softcap);
 
+    /* The largest of x[A]; NaN when one is. */
+    double (*largest)(const void *x, int64_t n);
+    /* e[A] = e^(x[A] - top); e may be null. Returns the sum, in f64 over pieces of CK_DRAW_BLOCK cells. */
+    double (*exps)(void *e, const void *x, int64_t n, double top);
+
     /* c[A] (m, n) = or += a b, cells at a[i ars + p acs], b[p brs + j bcs] (T): plain, for the types oneDNN lacks. */
     void (*gemm)(void *c, int64_t ldc, const void *a, int64_t ars, int64_t acs, const void *b,
                  int64_t brs, int64_t bcs, int64_t m, int64_t n, int64_t k, int32_t accumulate);
@@ -144,6 +152,21 @@ int32_t ck_best_isa(void);
 /* The kernels for a cell type (CK_F32, CK_F64, CK_BF16); `isa` must not be above ck_best_isa(). */
 const ck_table *ck_kernels(int32_t isa, int32_t type);
 
+/* Columns of a packed panel. */
+enum { CK_PANEL = 64 };
+
+/* Whether products on packed operands (below) are the fastest there are for cells of `type`. Those of bf16 want
+ * an even k. */
+int32_t ck_has_products(int32_t isa, int32_t type);
+/* Bytes of a packed (k, n) matrix. */
+int64_t ck_packed_bytes(int64_t n, int64_t k, int32_t type);
+/* Packs panels begin ..< end of b (k, n): cells at b[p stride + j], transposed: at b[j stride + p]. */
+void ck_pack(void *to, const void *b, int64_t stride, int32_t transposed, int64_t n, int64_t k,
+             int64_t begin, int64_t end, int32_t type);
+/* c (m, n) = or (f32 alone) += a b for the columns of panels begin ..< end; a (m, k), k dense. */
+void ck_packed_product(void *c, int64_t ldc, int32_t c_type, const void *a, int64_t lda,
+                       const void *packed, int64_t m, int64_t n, int64_t k, int64_t begin,
+                       int64_t end, int32_t type, int32_t accumulate);
 /* y = x, n cells, rounded to nearest even. Codes of types as above. */
 void ck_convert(void *y, int32_t y_type, const void *x, int32_t x_type, int64_t n);
 

@@ -40,4 +40,12 @@ void cs_name_faults(void);
 /* What a dying process advises, such as the checkpoint to go on from; copied, at most 1023 bytes. One thread at a time. */
 void cs_set_advice(const char *text);
 
+/* Whether the processor has instructions for SHA-256. */
+int32_t cs_sha256_is_fast(void);
+
+/* Takes blocks of 64 bytes into the eight words of a SHA-256 state, by those instructions; `constants` are the 64 of the
+ * rounds. */
+void cs_sha256_blocks(uint32_t *state, const uint32_t *constants, const void *bytes,
+                      int64_t blocks);
+
 #endif

@@ -23,6 +23,8 @@ package enum TrainCommand {
         package var allowPluginChange = false
         /// The file that says what the run did when.
         package var trace: String?
+        /// Whether CPU seconds are counted by stage, for the trace and a table at the end.
+        package var isProfiled = false
         /// Ends the process from another thread than the run's, which is stuck in a plugin.
         package var end: @Sendable (KeelError) -> Void = { error in
             Log.stderr("\(error)\n")
@@ -53,7 +55,7 @@ package enum TrainCommand {
         watchdog.start()
         let setup = try RunSetup(
             config: config, plugins: plugins, catalog: catalog, weights: checkpoint?.folder,
-            trace: try options.trace.map { try Trace($0) })
+            trace: try options.trace.map { try Trace($0) }, isProfiled: options.isProfiled)
         if let checkpoint { Manifest.compare(checkpoint, setup) }
         for note in setup.notes { Log.notice(note) }
         // A sampler's order belongs to the state that a checkpoint restores.

@@ -249,7 +249,7 @@ struct RunMemory {
         plan.pass(
             "key-value cache",
             memory.cachePerToken * tokens * 5 / 4
-                + memory.scoring(rows: prompts, targets: atOnce) + logits)
+                + memory.scoring(rows: prompts, targets: atOnce) + logits + memory.packedWeights)
         let scored = min(
             SequenceScorer.tokens,
             (config.train.rolloutBatchSize ?? config.train.rowsPerStep) * room)

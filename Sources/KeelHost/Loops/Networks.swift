@@ -102,9 +102,11 @@ final class Networks {
 
     /// Sets all gradients to zero.
     func zeroGradients() {
-        policy.zeroGradients()
-        critic?.zeroGradients()
-        valueHead?.zeroGradients()
+        StageClock.measure(.optimizer) {
+            policy.zeroGradients()
+            critic?.zeroGradients()
+            valueHead?.zeroGradients()
+        }
     }
 
     // MARK: - A pass
@@ -120,7 +122,7 @@ final class Networks {
         _ rows: [TokenizedRow], _ columns: CurrentColumns, tape: Tape, dropoutStep: Int? = nil
     ) throws -> ColumnPass {
         let wantsLast = !columns.isDisjoint(with: [.scores, .bootstrapValues])
-        let packing = Packing(rows, includesLast: wantsLast)
+        let packing = StageClock.measure(.data) { Packing(rows, includesLast: wantsLast) }
         var batch = PackedBatch(packing)
         if let dropoutStep, let adapter = policy.adapter, adapter.config.dropout > 0,
             adapter.parameters.contains(where: \.isTrained)

@@ -141,9 +141,11 @@ final class PolicyUpdate {
                 for prefix in Set(prefixes + [""]) { batch.columns[prefix + "seq_values"] = values }
             }
 
-            let result = try objective.evaluate(
-                batch, reduction: reduction, constant: reductionConstant, denominator: denominator,
-                gradients: isTraining, context: context)
+            let result = try StageClock.measure(.plugins) {
+                try objective.evaluate(
+                    batch, reduction: reduction, constant: reductionConstant,
+                    denominator: denominator, gradients: isTraining, context: context)
+            }
             guard result.loss.isFinite else {
                 throw try NumericFault(self, context).lossError(result.loss, batch, rows: part)
             }

@@ -14,7 +14,7 @@ final class ReferenceLogprobs {
     private var known: [String: [[Float]]] = [:]
     private var isDirty = false
 
-    private static let magic = "keel-reference-logprobs-2"
+    private static let magic = "keel-reference-logprobs-3"
 
     /// - Parameter cacheFolder: where to keep them between runs; nil keeps them in memory only.
     init(scorer: SequenceScorer, contentHash: String, cacheFolder: String?) {

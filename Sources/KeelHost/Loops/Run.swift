@@ -52,6 +52,7 @@ package final class Run: @unchecked Sendable {
         startStep = step
         do {
             try begin()
+            setup.profile?.begin()
             progress.begin(total: setup.totalSteps, done: step)
             while step < setup.totalSteps {
                 if let signal = Signals.stopRequest { return try stopEarly(signal) }
@@ -92,6 +93,7 @@ package final class Run: @unchecked Sendable {
             "step \(step + 1)", lane: "steps", from: begin, to: end,
             ["loss": .double(result.loss)])
         window.add("perf/step_s", end - begin)
+        setup.profile?.step(tokens: result.tokens)
         step += 1
         tokens += result.tokens
         lossSum += result.loss
@@ -226,6 +228,7 @@ package final class Run: @unchecked Sendable {
         try log.close()
         try sampleLog.close()
         progress.end()
+        for line in setup.profile?.lines ?? [] { Log.notice(line) }
     }
 
     // MARK: - Checkpoints

@@ -31,6 +31,8 @@ final class RunSetup {
 
     /// Where the run writes what it did when.
     let trace: Trace?
+    /// Counts CPU seconds by stage; nil = nobody asked.
+    let profile: Profile?
 
     /// The model being trained.
     var model: Model { networks.policy }
@@ -43,10 +45,11 @@ final class RunSetup {
     /// - Throws: `KeelError` or `KeelErrors`, before anything is written.
     init(
         config: RunConfig, plugins: RunPlugins, catalog: PluginCatalog, weights: String? = nil,
-        trace: Trace? = nil
+        trace: Trace? = nil, isProfiled: Bool = false
     ) throws {
         self.config = config
         self.trace = trace
+        profile = isProfiled ? Profile(trace) : nil
         self.plugins = plugins
         let reading = try RunReading(config, plugins, catalog: catalog)
         let (device, tokenizer, objective) = (reading.device, reading.tokenizer, reading.objective)

@@ -1,3 +1,4 @@
+import KeelCore
 import KeelData
 import KeelModel
 import KeelTensor
@@ -32,7 +33,7 @@ struct SequenceScorer {
     }
 
     private func pass(_ rows: ArraySlice<TokenizedRow>) throws -> [[Float]] {
-        let packing = Packing(rows)
+        let packing = StageClock.measure(.data) { Packing(rows) }
         let scores = try model.logprobs(
             PackedBatch(packing), tape: Tape(recording: false), temperature: temperature)
         let flat = scores.logprobs.floats()

@@ -37,6 +37,11 @@ package final class Trace {
         write(name, "i", lane, ["ts": .double(microseconds(Clock.now())), "s": "t"], facts)
     }
 
+    /// Numbers of this moment, drawn as a curve.
+    package func counter(_ name: String, _ values: JSONObject) {
+        write(name, "C", "counters", ["ts": .double(microseconds(Clock.now()))], values)
+    }
+
     private func microseconds(_ seconds: Double) -> Double {
         ((seconds - start) * 1e6).rounded()
     }

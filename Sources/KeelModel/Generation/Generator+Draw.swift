@@ -6,8 +6,13 @@ extension Generator {
     ///
     /// - Parameter hidden: `[sequences, hidden]`
     func extend(_ running: [Continuation], hidden: inout Tensor) throws {
+        let logits = model.temperedLogits(
+            hidden: hidden, temperature: settings.temperature, packed)
+        try StageClock.measure(.sampling) { try extend(running, logits) }
+    }
+
+    private func extend(_ running: [Continuation], _ before: [Float]) throws {
         let vocabulary = model.vocabularySize
-        let before = model.temperedLogits(hidden: hidden, temperature: settings.temperature)
         var step = SamplingStep(
             logits: before, vocabulary: vocabulary, settings: settings,
             rowIDs: running.map(\.rowID), contexts: running.map { $0.prompt + $0.ids },
@@ -57,13 +62,13 @@ extension Generator {
         _ chosen: Int32?
     ) throws -> Drawn {
         let place = "row \(one.rowID), token \(one.ids.count)"
-        let own = Draw(logits)
+        let own = Draw(logits, model.device)
         guard own.isUsable else {
             throw KeelError(
                 "generate", "the model's logits are not finite", at: place,
                 fix: "the weights have diverged: go back to an earlier checkpoint", code: .failed)
         }
-        let edited = edits.map { Draw($0) } ?? own
+        let edited = edits.map { Draw($0, model.device) } ?? own
         let final = edits ?? logits
         let token: Int32
         if let id = chosen, id != -1 {
@@ -116,10 +121,12 @@ extension Generator {
 
 extension Model {
     /// Next-token logits over the temperature, row by row.
-    fileprivate func temperedLogits(hidden: Tensor, temperature: Double) -> [Float] {
+    fileprivate func temperedLogits(
+        hidden: Tensor, temperature: Double, _ packed: PackedWeights?
+    ) -> [Float] {
         let pass = pass(
             PackedBatch(ids: [], positions: [], spans: [], scored: [], targets: []),
-            Tape(recording: false))
+            Tape(recording: false), packed: packed)
         var logits = logits(hidden: hidden, pass).floats()
         if temperature != 1 {
             let inverse = Float(1 / temperature)

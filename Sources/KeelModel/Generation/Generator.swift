@@ -11,6 +11,8 @@ package final class Generator {
     let settings: GenerationSettings
     let sampler: (any TokenSampling)?
     private let ending: (any TextEnding)?
+    /// Of the run under way.
+    private(set) var packed: PackedWeights?
     /// Of the last run.
     package private(set) var statistics = GenerationStatistics()
 
@@ -50,6 +52,8 @@ package final class Generator {
                     request: $0, $1, limit: limit($1.prompt), watch: ending?.watch())
             }, cache: try cache(for: requests), settings: settings)
         statistics = GenerationStatistics()
+        packed = PackedWeights()
+        defer { packed = nil }
         while !roster.isDone && shouldContinue() {
             let fresh = roster.admit()
             var hidden = try states(fresh, roster.running, roster.cache)
@@ -148,7 +152,7 @@ package final class Generator {
         let states = Tensor(
             zeros: [running.count, model.architecture.hiddenSize], dtype: model.dtype,
             device: model.device)
-        let computed = pass.isEmpty ? states : pass.run(model)
+        let computed = pass.isEmpty ? states : pass.run(model, packed)
         statistics.passes += pass.isEmpty ? 0 : 1
         for (i, prefix) in fresh.enumerated() {
             let own = Tensor(
@@ -205,11 +209,12 @@ private struct CachedPass {
     }
 
     /// The states of the last tokens, `[additions, hidden]`.
-    func run(_ model: Model) -> Tensor {
+    func run(_ model: Model, _ packed: PackedWeights?) -> Tensor {
         let batch = PackedBatch(
             ids: ids, positions: positions, spans: spans, scored: [], targets: [])
         let pass = model.pass(
-            batch, Tape(recording: false), cacheStep: KVCache.Step(cache: cache, writes: writes))
+            batch, Tape(recording: false), cacheStep: KVCache.Step(cache: cache, writes: writes),
+            packed: packed)
         return model.decoder.hidden(
             ids: Tensor(ids, device: model.device),
             selected: Tensor(selected, device: model.device), pass)

@@ -49,9 +49,13 @@ package struct Linear: Sendable {
     func callAsFunction(_ x: Tensor, _ pass: Pass) -> Tensor {
         let bias = bias.map { pass[$0] }
         let y =
-            switch layout {
-            case .outIn: NN.linear(x, weight: pass[weight], bias: bias)
-            case .inOut: NN.linear(x, weightIO: pass[weight], bias: bias)
+            if let packed = pass.packed(weight, transposed: layout == .outIn) {
+                NN.linear(x, packed: packed, bias: bias)
+            } else {
+                switch layout {
+                case .outIn: NN.linear(x, weight: pass[weight], bias: bias)
+                case .inOut: NN.linear(x, weightIO: pass[weight], bias: bias)
+                }
             }
         guard let update = pass.adapter?.update(of: self, x, pass) else { return y }
         return NN.add(y, update)

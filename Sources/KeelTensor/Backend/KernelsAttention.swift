@@ -1,4 +1,5 @@
 import CKernels
+import KeelCore
 
 /// Attention as the kernels see it: one entry per packed sequence.
 struct AttentionPlan {
@@ -31,6 +32,19 @@ struct AttentionPlan {
 
     /// The output and log Σ e^s per row and head.
     func forward(_ q: Tensor, _ k: Tensor, _ v: Tensor) -> (out: Tensor, lse: Tensor) {
+        StageClock.measure(.attention, flops: 4 * pairs) { mixed(q, k, v) }
+    }
+
+    /// Cells of a head, over all pairs of a query and a key it sees and all heads.
+    private var pairs: Double {
+        let seen = layout.spans.reduce(0.0) { sum, span in
+            let (n, all) = (Double(span.queries.count), Double(span.keyCount))
+            return sum + n * all - n * (n - 1) / 2
+        }
+        return seen * Double(heads * dim)
+    }
+
+    private func mixed(_ q: Tensor, _ k: Tensor, _ v: Tensor) -> (out: Tensor, lse: Tensor) {
         let out = Kernels.like(q)
         let lse = Kernels.accumulator([q.rows, heads], like: q)
         if layout.spans.reduce(0, { $0 + $1.queries.count }) != q.rows {
@@ -91,6 +105,14 @@ struct AttentionPlan {
 
     /// Gradients in f32 (f64 under f64), zero where nothing flows.
     func backward(
+        _ dout: Tensor, _ out: Tensor, _ lse: Tensor, _ q: Tensor, _ k: Tensor, _ v: Tensor
+    )
+        -> (q: Tensor, k: Tensor, v: Tensor)
+    {
+        StageClock.measure(.attention, flops: 8 * pairs) { flowBack(dout, out, lse, q, k, v) }
+    }
+
+    private func flowBack(
         _ dout: Tensor, _ out: Tensor, _ lse: Tensor, _ q: Tensor, _ k: Tensor, _ v: Tensor
     )
         -> (q: Tensor, k: Tensor, v: Tensor)

@@ -1,11 +1,12 @@
 import CKernels
+import KeelCore
 
 /// How many logits exist at once.
 package enum LogitTile {
     /// Rows of a tile.
     package static let tileRows = 64
     /// Vocabulary entries of a forward chunk.
-    static let chunk = 2048
+    package static let chunk = 2048
     /// Logits of a forward tile.
     package static let forward = tileRows * chunk
     /// Rows of a backward pass over the vocabulary.
@@ -44,6 +45,14 @@ struct LMHead {
     func forward(
         _ hidden: Tensor, _ weight: Tensor, _ targets: Tensor, entropy: Bool, vocabulary mean: Bool
     ) -> Rows {
+        StageClock.measure(.head, flops: 2 * Double(hidden.rows) * Double(weight.count)) {
+            found(hidden, weight, targets, entropy: entropy, vocabulary: mean)
+        }
+    }
+
+    private func found(
+        _ hidden: Tensor, _ weight: Tensor, _ targets: Tensor, entropy: Bool, vocabulary mean: Bool
+    ) -> Rows {
         let (n, h, vocabulary) = (hidden.rows, hidden.columns, weight.rows)
         Kernels.check(targets, below: vocabulary)
         let empty = ck_lm_row(
@@ -55,16 +64,16 @@ struct LMHead {
         let ids = targets.raw.assumingMemoryBound(to: Int32.self)
         state.withUnsafeMutableBufferPointer { state in
             guard let rows = state.baseAddress else { return }
-            hidden.device.pool.parallelFor(tiles) { i in
-                let start = i * LogitTile.tileRows
-                let count = min(LogitTile.tileRows, n - start)
-                for first in stride(from: 0, to: vocabulary, by: LogitTile.chunk) {
-                    let width = min(LogitTile.chunk, vocabulary - first)
+            for first in stride(from: 0, to: vocabulary, by: LogitTile.chunk) {
+                let width = min(LogitTile.chunk, vocabulary - first)
+                let chunk = weight.rowsView(first, width)
+                let packed = PackedMatrix.make(chunk, transposed: true)
+                hidden.device.pool.parallelFor(tiles) { i in
+                    let start = i * LogitTile.tileRows
+                    let count = min(LogitTile.tileRows, n - start)
                     let logits = Kernels.accumulator([count, width], like: hidden)
                     // Inside a tile the pool runs serially, so this is one thread's product.
-                    Matmul.rows(
-                        logits, hidden.rowsView(start, count), weight.rowsView(first, width),
-                        transposed: true)
+                    LMHead.logits(logits, hidden.rowsView(start, count), chunk, packed)
                     hidden.kernels.pointee.lm_chunk(
                         rows + start, logits.raw, ids + start, Int64(count), Int64(width),
                         Int64(first),
@@ -85,11 +94,33 @@ struct LMHead {
             best: state.map(\.best_id))
     }
 
+    /// Logits of some rows and a chunk of the vocabulary, packed or not.
+    private static func logits(
+        _ z: Tensor, _ hidden: Tensor, _ chunk: Tensor, _ packed: PackedMatrix?
+    ) {
+        if let packed {
+            packed.multiply(z, hidden)
+        } else {
+            Matmul.rows(z, hidden, chunk, transposed: true)
+        }
+    }
+
     /// - Parameters:
     ///   - slopes: what flows back from each output.
     ///   - dHidden: f32 (f64 under f64) `[n, h]`, added to; nil = not wanted.
     ///   - dWeight: the same for the weight.
     func backward(
+        _ hidden: Tensor, _ weight: Tensor, _ targets: Tensor, _ rows: Rows, _ slopes: Slopes,
+        dHidden: Tensor?, dWeight: Tensor?
+    ) {
+        let wanted = (dHidden == nil ? 0.0 : 1) + (dWeight == nil ? 0 : 1)
+        StageClock.measure(.head, flops: 2 * wanted * Double(hidden.rows) * Double(weight.count)) {
+            flowBack(
+                hidden, weight, targets, rows, slopes, dHidden: dHidden, dWeight: dWeight)
+        }
+    }
+
+    private func flowBack(
         _ hidden: Tensor, _ weight: Tensor, _ targets: Tensor, _ rows: Rows, _ slopes: Slopes,
         dHidden: Tensor?, dWeight: Tensor?
     ) {
@@ -109,13 +140,14 @@ struct LMHead {
             let chunk = LogitTile.width(rows: count)
             for first in stride(from: 0, to: vocabulary, by: chunk) {
                 let width = min(chunk, vocabulary - first)
+                let part = weight.rowsView(first, width)
+                let forward = PackedMatrix.make(part, transposed: true)
+                let back = dHidden == nil ? nil : PackedMatrix.make(part, transposed: false)
                 let d = Tensor(uninitialized: [count, width], hidden.dtype, device)
                 Tiles.over(device, count, size: LogitTile.tileRows) { start, size in
                     let at = block + start
                     let logits = Kernels.accumulator([size, width], like: hidden)
-                    Matmul.rows(
-                        logits, hidden.rowsView(at, size), weight.rowsView(first, width),
-                        transposed: true)
+                    LMHead.logits(logits, hidden.rowsView(at, size), part, forward)
                     state.withUnsafeBufferPointer { state in
                         table.pointee.lm_chunk_backward(
                             d.row(start), logits.raw, ids + at, state.baseAddress.map { $0 + at },
@@ -124,8 +156,7 @@ struct LMHead {
                     withExtendedLifetime(logits) {}
                     if let dHidden {
                         Matmul.addProduct(
-                            dHidden.rowsView(at, size), d.rowsView(start, size),
-                            weight.rowsView(first, width))
+                            dHidden.rowsView(at, size), d.rowsView(start, size), part, packed: back)
                     }
                 }
                 if let dWeight {

@@ -1,4 +1,5 @@
 import CKernels
+import KeelCore
 
 extension Kernels {
     /// Cells of an optimizer tile.
@@ -16,21 +17,29 @@ extension Kernels {
     static func adamW(_ parameters: [Optim.Parameter], _ step: ck_adamw) {
         guard let device = parameters.first?.master.device else { return }
         let work = pieces(parameters.map(\.master.count))
-        device.pool.parallelFor(work.count) { i in
-            let (number, start, count) = work[i]
-            let p = parameters[number]
-            let table = (p.lowPrecision ?? p.master).kernels
-            var step = step
-            step.lr = p.lr
-            step.decay = p.weightDecay
-            withUnsafePointer(to: step) { step in
-                table.pointee.adamw(
-                    p.master.cell(start), p.m.cell(start), p.v.cell(start),
-                    p.lowPrecision.map { $0.cell(start) }, p.gradient.cell(start), Int64(count),
-                    step)
-            }
+        StageClock.measure(.optimizer) {
+            device.pool.parallelFor(work.count) { adamW(parameters, step, work[$0]) }
         }
         withExtendedLifetime(parameters) {}
+    }
+
+    /// One piece of one tensor.
+    private static func adamW(
+        _ parameters: [Optim.Parameter], _ step: ck_adamw,
+        _ piece: (tensor: Int, start: Int, count: Int)
+    ) {
+        let (number, start, count) = piece
+        let p = parameters[number]
+        let table = (p.lowPrecision ?? p.master).kernels
+        var step = step
+        step.lr = p.lr
+        step.decay = p.weightDecay
+        withUnsafePointer(to: step) { step in
+            table.pointee.adamw(
+                p.master.cell(start), p.m.cell(start), p.v.cell(start),
+                p.lowPrecision.map { $0.cell(start) }, p.gradient.cell(start), Int64(count),
+                step)
+        }
     }
 
     static func squaredNorm(_ tensors: [Tensor]) -> Double {
@@ -39,10 +48,12 @@ extension Kernels {
         var sums = [Double](repeating: 0, count: work.count)
         sums.withUnsafeMutableBufferPointer { sums in
             let sums = sums
-            device.pool.parallelFor(work.count) { i in
-                let (number, start, count) = work[i]
-                let t = tensors[number]
-                sums[i] = t.kernels.pointee.squared_norm(t.cell(start), Int64(count))
+            StageClock.measure(.optimizer) {
+                device.pool.parallelFor(work.count) { i in
+                    let (number, start, count) = work[i]
+                    let t = tensors[number]
+                    sums[i] = t.kernels.pointee.squared_norm(t.cell(start), Int64(count))
+                }
             }
         }
         withExtendedLifetime(tensors) {}

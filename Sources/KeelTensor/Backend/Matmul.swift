@@ -25,6 +25,14 @@ enum Matmul {
     ///   - y: `[m, n]`, the type of x or its accumulator.
     ///   - x: `[m, k]`.
     static func rows(_ y: Tensor, _ x: Tensor, _ w: Tensor, transposed: Bool, bias: Tensor? = nil) {
+        StageClock.measure(.products, flops: 2 * Double(x.count) * Double(y.columns)) {
+            product(y, x, w, transposed: transposed, bias: bias)
+        }
+    }
+
+    private static func product(
+        _ y: Tensor, _ x: Tensor, _ w: Tensor, transposed: Bool, bias: Tensor?
+    ) {
         let (m, k, n) = (x.rows, x.columns, y.columns)
         precondition(
             w.shape == (transposed ? [n, k] : [k, n]) && y.rows == m && w.dtype == x.dtype,
@@ -43,6 +51,10 @@ enum Matmul {
                 }
             }
             return
+        }
+        if PackedMatrix.isFast(x.dtype, k: k, x.device) {
+            guard m > 0 else { return }
+            return PackedMatrix(w, transposed: transposed).multiply(y, x, bias: bias)
         }
         if widens(x) {
             let z = y.dtype == .f32 ? y : Tensor(uninitialized: y.shape, .f32, y.device)
@@ -125,16 +137,21 @@ enum Matmul {
         guard k > 0 else { return }
         if widens(a) { return addTransposed(c, wide(a), wide(b)) }
         let size = m >= 512 ? 128 : max(16, (m / 4 + 15) & ~15)
-        Tiles.over(a.device, m, size: size) { start, count in
-            add(
-                c.raw + start * n * c.dtype.size, a.cell(start), lda: m, transposed: true, b.raw,
-                m: count, n: n, k: k, like: a)
+        StageClock.measure(.products, flops: 2 * Double(m) * Double(n) * Double(k)) {
+            Tiles.over(a.device, m, size: size) { start, count in
+                add(
+                    c.raw + start * n * c.dtype.size, a.cell(start), lda: m, transposed: true,
+                    b.raw, m: count, n: n, k: k, like: a)
+            }
         }
         withExtendedLifetime((a, b, c)) {}
     }
 
     /// c += a b on the calling thread; c in f32 (f64 under f64).
-    static func addProduct(_ c: Tensor, _ a: Tensor, _ b: Tensor) {
+    ///
+    /// - Parameter packed: b, where it was packed before.
+    static func addProduct(_ c: Tensor, _ a: Tensor, _ b: Tensor, packed: PackedMatrix? = nil) {
+        if let packed { return packed.add(to: c, a) }
         precondition(
             a.columns == b.rows && c.shape == [a.rows, b.columns] && a.dtype == b.dtype
                 && c.dtype == a.dtype.accumulator, "\(a.shape) \(b.shape) to \(c.shape)")

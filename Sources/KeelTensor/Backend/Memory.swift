@@ -1,5 +1,6 @@
 import CKernels
 import Glibc
+import KeelCore
 
 extension DType {
     /// The code the kernels know the type by.
@@ -19,7 +20,7 @@ enum Memory {
     static let tile = 1 << 16
 
     static func zero(_ t: Tensor) {
-        memset(t.raw, 0, t.count * t.dtype.size)
+        StageClock.measure(.elementwise) { _ = memset(t.raw, 0, t.count * t.dtype.size) }
         withExtendedLifetime(t) {}
     }
 
@@ -87,12 +88,14 @@ enum Memory {
     static func copy(_ source: Tensor, into target: Tensor) {
         let count = source.count
         let tiles = (count + tile - 1) / tile
-        target.device.pool.parallelFor(tiles) { i in
-            let start = i * tile
-            ck_convert(
-                target.raw + start * target.dtype.size, target.dtype.code,
-                source.raw + start * source.dtype.size, source.dtype.code,
-                Int64(min(tile, count - start)))
+        StageClock.measure(.elementwise) {
+            target.device.pool.parallelFor(tiles) { i in
+                let start = i * tile
+                ck_convert(
+                    target.raw + start * target.dtype.size, target.dtype.code,
+                    source.raw + start * source.dtype.size, source.dtype.code,
+                    Int64(min(tile, count - start)))
+            }
         }
         withExtendedLifetime((source, target)) {}
     }

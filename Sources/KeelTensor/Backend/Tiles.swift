@@ -1,3 +1,5 @@
+import KeelCore
+
 /// Cutting work into tiles that depend on the shape alone, so results do not depend on the number of threads.
 enum Tiles {
     /// Cells of one elementwise tile.
@@ -16,11 +18,13 @@ enum Tiles {
     /// Runs `body(start, count)` over pieces of `size`.
     static func over(_ device: Device, _ total: Int, size: Int, _ body: (Int, Int) -> Void) {
         if total <= size {
-            if total > 0 { body(0, total) }
+            if total > 0 { StageClock.measure(.elementwise) { body(0, total) } }
             return
         }
-        device.pool.parallelFor((total + size - 1) / size) { i in
-            body(i * size, min(size, total - i * size))
+        StageClock.measure(.elementwise) {
+            device.pool.parallelFor((total + size - 1) / size) { i in
+                body(i * size, min(size, total - i * size))
+            }
         }
     }
 
@@ -34,9 +38,20 @@ enum Tiles {
         let size = max(16, 4 * cells / max(1, columns))
         let pieces = (total + size - 1) / size
         if pieces <= 1 {
-            if total > 0 { body(0, total, sums.map { $0?.raw }) }
+            if total > 0 {
+                StageClock.measure(.elementwise) { body(0, total, sums.map { $0?.raw }) }
+            }
             return
         }
+        StageClock.measure(.elementwise) {
+            reduce(device, total, pieces, size, sums, body)
+        }
+    }
+
+    private static func reduce(
+        _ device: Device, _ total: Int, _ pieces: Int, _ size: Int, _ sums: [Tensor?],
+        _ body: (_ start: Int, _ count: Int, _ partials: [UnsafeMutableRawPointer?]) -> Void
+    ) {
         let partials = sums.map { sum in
             sum.map { Tensor(zeros: [pieces, $0.count], dtype: $0.dtype, device: device) }
         }

@@ -1,3 +1,5 @@
+import KeelCore
+
 extension NN {
     /// y = x W^T + b.
     ///
@@ -14,6 +16,15 @@ extension NN {
     package static func linear(_ x: Tensor, weightIO weight: Tensor, bias: Tensor? = nil) -> Tensor
     {
         linear(x, weight, bias, transposed: false)
+    }
+
+    /// y = x W^T + b without gradient, by a weight that was packed before: the bits of `linear`.
+    package static func linear(_ x: Tensor, packed: PackedMatrix, bias: Tensor? = nil) -> Tensor {
+        let y = Tensor(uninitialized: [x.rows, packed.n], x.dtype, x.device)
+        StageClock.measure(.products, flops: 2 * Double(x.count) * Double(packed.n)) {
+            packed.multiply(y, x.detach(), bias: bias?.detach())
+        }
+        return y
     }
 
     private static func linear(

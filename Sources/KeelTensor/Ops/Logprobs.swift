@@ -1,3 +1,5 @@
+import KeelCore
+
 extension NN {
     /// What the LM head says about each row.
     package struct Logprobs: Sendable {
@@ -72,10 +74,20 @@ extension NN {
     }
 
     /// z = h W^T for a few rows, f32 (f64 under f64) `[rows, vocabulary]`, without a gradient.
-    package static func logits(_ hidden: Tensor, weight: Tensor) -> Tensor {
+    ///
+    /// - Parameter packed: the weight, where it was packed before.
+    package static func logits(
+        _ hidden: Tensor, weight: Tensor, packed: PackedMatrix? = nil
+    ) -> Tensor {
         let z = Tensor(
             uninitialized: [hidden.rows, weight.rows], hidden.dtype.accumulator, hidden.device)
-        Matmul.rows(z, hidden.detach(), weight.detach(), transposed: true)
+        StageClock.measure(.head, flops: 2 * Double(hidden.rows) * Double(weight.count)) {
+            if let packed {
+                packed.multiply(z, hidden.detach())
+            } else {
+                Matmul.rows(z, hidden.detach(), weight.detach(), transposed: true)
+            }
+        }
         return z
     }
 }

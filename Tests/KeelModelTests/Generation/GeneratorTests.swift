@@ -273,26 +273,3 @@ import Testing
         #expect(done.map { $0?.ids.dropLast() } == told.map { $0[...] })
     }
 }
-
-@Suite struct DrawTests {
-    @Test func theInverseOfTheCumulativeDistribution() {
-        let logits: [Float] = [-.infinity, 0, Float(log(3.0)), -.infinity]
-        let draw = Draw(logits[...])
-        #expect(draw.isUsable)
-        #expect(draw.token(logits[...], 0) == 1)
-        #expect(draw.token(logits[...], 0.2499) == 1)
-        #expect(draw.token(logits[...], 0.2501) == 2)
-        #expect(draw.token(logits[...], 1 - 0x1p-53) == 2)
-        #expect(abs(draw.logprob(logits[2]) - Float(log(0.75))) < 1e-6)
-    }
-
-    @Test(arguments: [[.nan, 0], [.infinity, 0], [-.infinity, -.infinity], []] as [[Float]])
-    func whatCannotBeDrawnFrom(logits: [Float]) {
-        #expect(!Draw(logits[...]).isUsable)
-    }
-
-    @Test func largeLogitsDoNotOverflow() {
-        let logits: [Float] = [1e30, 1e30, -1e30]
-        #expect(Draw(logits[...]).token(logits[...], 0.75) == 1)
-    }
-}
