@@ -125,6 +125,7 @@ for method in $methods; do
             sed "s/^/$method $seed tokens /" >> "$out/$table.values"
     done
 done
-# 4. The table.
-awk -v methods="$methods" -f "$here/table.awk" "$out/$table.values" > "$out/$table.md"
+# 4. The table, and a chart of it.
+awk -v methods="$methods" -v csv="$out/$table.csv" -f "$here/table.awk" "$out/$table.values" > "$out/$table.md"
 cat "$out/$table.md"
+"$keel" report --table "$out/$table.csv" --metric reward --metric win_rate --metric distinct_2 --metric kl --svg "$out/$table.svg"

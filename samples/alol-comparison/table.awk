@@ -1,4 +1,5 @@
-# The comparison as a Markdown table, from lines `METHOD SEED KEY VALUE`. Variable: methods, in the order of the rows.
+# The comparison as a Markdown table, from lines `METHOD SEED KEY VALUE`; `csv` gets a line for each run. Variables: methods, in the order of
+# the rows; csv, a file.
 {
     value[$1, $2, $3] = $4
     if (!(($1, $2) in known)) {
@@ -37,8 +38,26 @@ function row(method, label, side) {
         side == "against" ? "" : sprintf("%.0f", mean(method, "cpu"))
 }
 
+# A run as a line of the CSV file.
+function line(method, seed, side,  cells) {
+    cells = side == "against" ? "start" : method
+    cells = cells "," value[method, seed, side ".reward"] "," value[method, seed, side ".reward_interval_95.0"] "," \
+        value[method, seed, side ".reward_interval_95.1"]
+    if (side == "against") cells = cells ",,,"
+    else cells = cells "," value[method, seed, "win_rate"] "," value[method, seed, "win_rate_interval_95.0"] "," value[method, seed, "win_rate_interval_95.1"]
+    cells = cells "," value[method, seed, side ".distinct_1_corpus"] "," value[method, seed, side ".distinct_2_corpus"] "," \
+        value[method, seed, side ".distinct_3_corpus"] "," value[method, seed, side ".length_tokens"]
+    print cells "," (side == "against" ? "" : value[method, seed, "kl"]) > csv
+}
+
 END {
     count = split(methods, list, " ")
+    print "method,reward,reward_low,reward_high,win_rate,win_rate_low,win_rate_high,distinct_1,distinct_2,distinct_3,length,kl" > csv
+    line(list[1], substr(seeds[list[1]], 2, index(substr(seeds[list[1]], 2) " ", " ") - 1), "against")
+    for (i = 1; i <= count; i++) {
+        runs = split(seeds[list[i]], own, " ")
+        for (j = 1; j <= runs; j++) line(list[i], own[j], "model")
+    }
     print "| method | reward | wins against the start | distinct-1 / 2 / 3 | length | KL | tokens, thousands | CPU seconds |"
     print "| --- | --- | --- | --- | --- | --- | --- | --- |"
     row(list[1], "start", "against")
