@@ -58,12 +58,13 @@ extension Model {
     /// What makes transformers load a trunk with `score.weight` as a reward model.
     ///
     /// It reads the score at the last token that is not `pad_token_id`; we read it at the last token there
-    /// is, and say so under a key of our own.
+    /// is, and say so under a key of our own. An id that ends texts is therefore no filler.
     private func describeScore(_ object: inout JSONObject) {
         object["architectures"] = [.string(config.className + "ForSequenceClassification")]
         object["id2label"] = ["0": "LABEL_0"]
         object["label2id"] = ["LABEL_0": 0]
         if object["num_labels"] != nil { object["num_labels"] = 1 }
         object["score_position"] = "last_token"
+        if let pad = config.padID, config.eosIDs.contains(pad) { object["pad_token_id"] = .null }
     }
 }

@@ -77,6 +77,20 @@ import Testing
     func savedAsAClassifier(family: String, name: String) throws {
         // An id that ends texts (0) is no filler: transformers would not score it.
         #expect(try rewardModel(family, padID: 0).config.padID == nil)
+        try withFolder { folder in
+            // Nor does it stay one where the language model's config says so.
+            try tinyModel(family).save(to: folder)
+            let path = Files.join(folder, "config.json")
+            var config = try ModelConfig(path: path).source
+            config["eos_token_id"] = 0
+            config["pad_token_id"] = 0
+            try AtomicWrite.file(path, JSON.object(config).text())
+            let reward = try Model.load(
+                directory: folder, dtype: .f32, device: testDevice, outputs: .score,
+                scoreStart: .normal(2), seed: 11)
+            try reward.save(to: folder)
+            #expect(try ModelConfig(path: path).source["pad_token_id"] == .null)
+        }
         let model = try rewardModel(family, padID: 4)
         try withFolder { folder in
             try model.save(to: folder)

@@ -22,6 +22,8 @@ base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32).ev
 reward, info = AutoModelForSequenceClassification.from_pretrained(
     reward_folder, dtype=torch.float32, output_loading_info=True)
 reward.eval()
+if reward.config.pad_token_id == tokenizer.eos_token_id:
+    reward.config.pad_token_id = None  # or transformers reads the token before the end (docs/objectives/reward_model.md)
 assert not info["missing_keys"] and not info["unexpected_keys"], info
 context = reward.config.max_position_embeddings
 
