@@ -97,11 +97,6 @@ func checkedRewards(_ columns: Columns) throws -> [Double] {
             "row \(row) has the reward \(rewards[row]): every row needs one, from the data's "
                 + "\"reward\" or from \"rewards\" of the config")
     }
-    if let first = rewards.first, rewards.count > 1, rewards.allSatisfy({ $0 == first }) {
-        columns.call.log(
-            "all \(rewards.count) rows have the reward \(first): there is nothing to prefer, "
-                + "look at the rewards with `keel reward try`", warning: true)
-    }
     return rewards
 }
 

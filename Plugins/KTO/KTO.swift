@@ -69,7 +69,14 @@ struct KTO: Objective, Preparing {
     /// Once, at the first step: what the weights should be for the data as it is (equation 8 of the paper).
     private func advise(_ call: Call) {
         let (wanted, unwanted) = (call.fact("desirable_rows"), call.fact("undesirable_rows"))
-        guard call.fact("step") == 0, wanted > 0, unwanted > 0 else { return }
+        guard call.fact("step") == 0, wanted + unwanted > 0 else { return }
+        guard wanted > 0, unwanted > 0 else {
+            call.log(
+                "all \(Int(wanted + unwanted)) rows are \(wanted > 0 ? "wanted" : "unwanted"): nothing is "
+                    + "compared; give rows with both labels, or use sft for wanted rows alone",
+                warning: true)
+            return
+        }
         let ratio = desirableWeight * wanted / (undesirableWeight * unwanted)
         guard !(0.99...1.34).contains(ratio) else { return }
         func text(_ x: Double) -> String { "\((x * 100).rounded() / 100)" }

@@ -43,6 +43,24 @@ struct RowRewards {
     /// - Throws: `KeelError` or `KeelErrors` (badData) when they are neither in the data nor to be had from
     ///   plugins; what a reward throws.
     func give(to part: inout RunData.Part, name: String, notes: inout [String]) throws {
+        try fill(&part, name, &notes)
+        RowRewards.warn(of: part, name)
+    }
+
+    /// Says what no objective can learn much from, before anything is trained.
+    private static func warn(of part: RunData.Part, _ name: String) {
+        let rewards = part.tokens.rows.compactMap { part.values[$0.index].rewards }
+        let all = rewards.joined()
+        if let first = all.first, all.count > 1, all.allSatisfy({ $0 == first }) {
+            Log.warning(
+                "data.\(name): all \(all.count) completions have the reward \(first): there is nothing to prefer; "
+                    + "look at the rewards with `keel reward try`, or give the rows others")
+        }
+    }
+
+    private func fill(
+        _ part: inout RunData.Part, _ name: String, _ notes: inout [String]
+    ) throws {
         let source = config.data.rewardSource
         let kept = part.tokens.rows.map(\.index)
         if source != .plugins, try takeFromData(&part, kept, name, &notes) { return }
