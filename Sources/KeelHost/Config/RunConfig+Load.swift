@@ -89,6 +89,7 @@ extension RunConfig {
                 at: "train.eval_steps",
                 fix: "add \"valid\": \"FILE.jsonl\" to \"data\", or remove train.eval_steps")
         }
+        checkEvaluation(reader)
         if let rollout = train.rolloutBatchSize, rollout % train.numGenerations != 0 {
             reader.report(
                 "train.rollout_batch_size is \(rollout), which is no multiple of train.num_generations "
@@ -108,6 +109,23 @@ extension RunConfig {
         }
         for (field, column) in data.columns where column.string == nil {
             reader.wrongType(column, "the name of a field", "data.columns.\(field)")
+        }
+    }
+
+    /// What evaluations need.
+    private func checkEvaluation(_ reader: ConfigReader) {
+        for (isSet, key) in [
+            (train.evalGenerations, "eval_generations"), (train.evalOnStart, "eval_on_start"),
+            (train.loadBestModelAtEnd, "load_best_model_at_end"),
+        ] where isSet && data.valid == nil {
+            reader.report(
+                "train.\(key) asks for evaluations, but data.valid names no rows",
+                at: "train.\(key)", fix: "add \"valid\": \"FILE.jsonl\" to \"data\", or remove it")
+        }
+        if train.evalGenerations, rewards.isEmpty {
+            reader.report(
+                "train.eval_generations needs rewards that judge the answers",
+                at: "train.eval_generations", fix: "name plugins in \"rewards\", or remove it")
         }
     }
 

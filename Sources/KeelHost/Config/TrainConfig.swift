@@ -54,6 +54,30 @@ package struct TrainConfig: ConfigSection {
         "Steps between evaluations on data.valid; null evaluates at the end only.")
     package var evalSteps: Int? = nil
 
+    @Key(
+        "eval_generations",
+        "Offline: the policy answers the prompts of data.valid at every evaluation, and the rewards judge (eval_reward, eval_rewards/NAME/mean, lengths, distinct-n)."
+    )
+    package var evalGenerations = false
+
+    @Key("eval_on_start", "An evaluation before the first step, too.")
+    package var evalOnStart = false
+
+    @Key(
+        "load_best_model_at_end",
+        "The result of the run is the policy of its best evaluation, which is kept in the folder best."
+    )
+    package var loadBestModelAtEnd = false
+
+    @Key(
+        "metric_for_best_model",
+        "The number of an evaluation that says which is best; null: eval_reward where the policy answers, else eval_loss."
+    )
+    package var metricForBestModel: String? = nil
+
+    @Key("greater_is_better", "Whether more of it is better; null: unless its name ends with loss.")
+    package var greaterIsBetter: Bool? = nil
+
     @Key("save_steps", .from(0), "Steps between checkpoints; 0 writes one at the end only.")
     package var saveSteps = 500
 

@@ -14,6 +14,8 @@ final class OfflineLoop: TrainingLoop {
     private let sampler: DataSamplerInstance?
     private let sampling: Sampling?
     private let config: RunConfig
+    /// The policy's answers to the validation prompts, where evaluations ask for them.
+    var answers: ValidationAnswers?
     /// What a `prepare` over the whole data set gave; nil where there is none, or before it ran.
     private var prepared: PreparedDataset?
     /// What it reported, until the next step logs it.
@@ -182,7 +184,9 @@ final class OfflineLoop: TrainingLoop {
                 total.add(name, value, weight: Double(rows.count))
             }
         }
-        return total.drain()
+        var metrics = total.drain()
+        if let answers { metrics.merge(try answers.metrics(context)) { own, _ in own } }
+        return metrics
     }
 
     func samples(step: Int) throws -> [JSONObject] {

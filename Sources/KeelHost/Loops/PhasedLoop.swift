@@ -73,6 +73,8 @@ final class PhasedLoop: TrainingLoop {
     /// Metrics are told apart by phase where there are several.
     var label: String? { phases.count > 1 ? current.phase.name : nil }
     var stepsPerEpoch: Int { current.loop.stepsPerEpoch }
+    /// Whether the phase at work trains the policy.
+    var trainsPolicy: Bool { current.parts.contains(.policy) }
 
     /// Steps of the whole run, as far as is known: phases to come may yet filter their rows.
     var totalSteps: Int {

@@ -27,6 +27,8 @@ package final class Run: @unchecked Sendable {
     private var boundary: Boundary?
     /// The newest checkpoint that this process wrote or began with.
     private var saved: (step: Int, isEvaluationDue: Bool)?
+    /// nil where the last weights are the result.
+    private var best: BestModel?
 
     /// Opens the output folder; nothing but a new or resumed run may be in it.
     init(
@@ -39,6 +41,7 @@ package final class Run: @unchecked Sendable {
         self.log = log
         self.sampleLog = sampleLog
         self.progress = progress
+        best = BestModel(setup.config, isOnline: setup.isOnline)
         if let checkpoint { try restore(checkpoint) }
     }
 
@@ -79,7 +82,8 @@ package final class Run: @unchecked Sendable {
         try setup.loop.begin()
         boundary = try atBoundary()
         boundary?.isEvaluationDue = startsWithEvaluation
-        if startsWithEvaluation {
+        let isFirst = step == 0 && config.train.evalOnStart && config.data.valid != nil
+        if startsWithEvaluation || isFirst {
             try evaluate()
             boundary = try atBoundary()
         }
@@ -159,6 +163,9 @@ package final class Run: @unchecked Sendable {
         let begin = Clock.now()
         var values: OrderedDictionary<String, Double> = [:]
         for (name, value) in try setup.loop.evaluate(step: step) { values["eval_" + name] = value }
+        try best?.consider(
+            values, step: step, isStart: step == 0 || !setup.loop.trainsPolicy
+        ) { try setup.networks.save(to: $0) }
         values["eval_runtime"] = Clock.now() - begin
         setup.trace?.span("evaluate", lane: "steps", from: begin, to: Clock.now())
         // An evaluation that is made up for may have been logged before the run was killed.
@@ -224,6 +231,7 @@ package final class Run: @unchecked Sendable {
                 ])
         }
         try setup.networks.save(to: config.outputDir)
+        try best?.finish()
         try writeTrainerState(config.outputDir)
         try log.close()
         try sampleLog.close()
@@ -268,7 +276,7 @@ package final class Run: @unchecked Sendable {
     private var runState: JSONObject {
         [
             "total_steps": JSON(setup.totalSteps), "plugins": Manifest.list(setup.plugins),
-            "data": Manifest.data(setup), "config": config.json,
+            "data": Manifest.data(setup), "config": config.json, "best": best?.json ?? .null,
         ]
     }
 
@@ -283,6 +291,7 @@ package final class Run: @unchecked Sendable {
             saved = (step, startsWithEvaluation)
             ActiveCalls.advise(advice(step))
         }
+        best?.restore(state["best"])
         try setup.optimizer.load(from: checkpoint.folder)
         try setup.networks.loadState(from: checkpoint.folder)
         if let saved = Instance.State(json: state["objective"]) { try setup.objective.load(saved) }

@@ -62,14 +62,37 @@ extension RunSetup {
             ] + keys.map { "\($0) \(train[$0]?.text() ?? "")" })
     }
 
+    /// What answers the validation prompts at the evaluations of an offline phase; nil where none is asked for.
+    static func answers(
+        _ data: RunData, _ policy: Model, _ sampling: Sampling, _ config: RunConfig,
+        _ plugins: RunPlugins, _ catalog: PluginCatalog, _ device: Device
+    ) -> ValidationAnswers? {
+        guard config.train.evalGenerations, policy.architecture.hasLanguageHead,
+            let valid = data.valid
+        else { return nil }
+        let (seed, path) = (UInt64(config.train.seed), config.model.path)
+        return ValidationAnswers(prompts: prompts(valid), sampling: sampling) {
+            try RewardSet(
+                config, plugins.rewards, catalog: catalog, seed: seed,
+                models: .init(device: device, policy: path))
+        }
+    }
+
+    /// The prompts of some rows, each of them once.
+    private static func prompts(_ part: RunData.Part) -> [Prompt] {
+        var known: Set<[Int32]> = []
+        return part.tokens.rows.filter { known.insert($0.prompt).inserted }.map {
+            Prompt(
+                row: $0.index, tokens: $0.prompt, json: part.rows.row($0.index),
+                text: part.rows.spokenPrompt($0.index))
+        }
+    }
+
     private static func referenceRollouts(
         _ part: RunData.Part, _ sampling: Sampling, _ folder: String, _ config: RunConfig,
         _ plugins: RunPlugins, _ catalog: PluginCatalog, _ device: Device
     ) throws -> ReferenceRollouts {
-        var known: Set<[Int32]> = []
-        let prompts = part.tokens.rows.filter { known.insert($0.prompt).inserted }.map {
-            Prompt(row: $0.index, tokens: $0.prompt, json: part.rows.row($0.index))
-        }
+        let prompts = prompts(part)
         let rewards = RowRewards(config, plugins, catalog: catalog, device: device)
         var key: String?
         if rewards.isReplayable {

@@ -196,16 +196,22 @@ final class RunSetup {
                 loop = RunSetup.onlineLoop(
                     rows, update, order, sampling, rewards, reference, config, trace)
             } else if plan.fitsPrompts(item), let frozen {
-                loop = try RunSetup.valueLoop(
+                let made = try RunSetup.valueLoop(
                     rows, item, update, promptValues, sampling.of(frozen.model), frozen.folder,
                     reference, config, plugins, catalog, device)
+                made.answers = RunSetup.answers(
+                    rows, networks.policy, sampling, config, plugins, catalog, device)
+                loop = made
             } else {
-                loop = OfflineLoop(
+                let made = OfflineLoop(
                     rows: RunSetup.offlineRows(rows.train, needs: own),
                     valid: rows.valid.map { RunSetup.offlineRows($0, needs: own) } ?? .none,
                     update: update, reference: reference, sampler: order,
                     sampling: RunSetup.canSample(item, rows, networks.policy) ? sampling : nil,
                     config: config)
+                made.answers = RunSetup.answers(
+                    rows, networks.policy, sampling, config, plugins, catalog, device)
+                loop = made
             }
             return PhaseRun(
                 phase: item.phase, loop: loop, update: update, isOnline: item.isOnline,

@@ -23,6 +23,8 @@ final class ValueLoop: TrainingLoop {
     private var selection = BestEpoch()
     private var saved: JSON?
     private var found: OrderedDictionary<String, Double> = [:]
+    /// The policy's answers to the validation prompts, where evaluations ask for them.
+    var answers: ValidationAnswers?
     /// Rows that a rehearsal makes do with.
     var limit: Int?
     private let cache: ValueHeadCache?
@@ -129,8 +131,10 @@ final class ValueLoop: TrainingLoop {
         cache.write(rows, head, trace)
     }
 
-    /// The rows are those that it trains on: there is nothing else to measure it by.
-    func evaluate(step: Int) throws -> OrderedDictionary<String, Double> { [:] }
+    /// The rows are those that it trains on: there is nothing to measure it by, but the policy may answer.
+    func evaluate(step: Int) throws -> OrderedDictionary<String, Double> {
+        try answers?.metrics(update.context(step: step, epoch: epoch(after: step))) ?? [:]
+    }
     func samples(step: Int) throws -> [JSONObject] { [] }
 
     func snapshot(nextStep: Int) throws -> LoopSnapshot {
