@@ -4,8 +4,8 @@ import Testing
 
 @testable import KeelHost
 
-/// A folder with a tiny model and prompts, in which the built plugins train.
-struct OnlineRuns {
+/// A folder with a tiny model and prompts, in which the built plugins train; it goes with its owner.
+final class OnlineRuns {
     let folder: String
     static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
         .deletingLastPathComponent().deletingLastPathComponent()
@@ -30,6 +30,8 @@ struct OnlineRuns {
         }
         try AtomicWrite.file(path("train.jsonl"), rows.joined())
     }
+
+    deinit { try? FileManager.default.removeItem(atPath: folder) }
 
     func path(_ name: String) -> String { Files.join(folder, name) }
 
