@@ -6,6 +6,8 @@
 #
 # COMPARISON_OUT: where everything goes (runs/alol-comparison). METHODS, SEEDS: which ones. SETTINGS: more arguments for each `keel train` of a
 # method. START, REWARD: a start model and a reward model that are there already. Runs that are there are not made again.
+# LIST: another list of methods, as bad-rows.txt; BAD: the share of bad rows in it (0.5). START_STEPS (300): of the start model. REWARD_SETTINGS: more
+# arguments for the reward model's run, as `--set KEY=VALUE`. ROWS: held-out prompts, from the first (all).
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
