@@ -40,6 +40,7 @@ bench: build
 	@.build/release/keel plugin build bench/worker/bytes.c -o .build/release/bench-bytes.so
 	@.build/release/keel-bench .build/release/bench-bytes.so
 	@.build/release/keel-bench-tokenizer samples/model samples/data/pretrain.jsonl 20
+	@bench/all.sh .build/release/keel
 
 format:
 	@.ci/setup.sh test

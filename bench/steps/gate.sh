@@ -4,7 +4,7 @@
 #   bench/steps/gate.sh KEEL-BENCH-STEPS [record]
 #
 # Counts with valgrind (callgrind), which knows AVX2 but not AVX-512: the AVX2 kernels and oneDNN's AVX2 code are what
-# is guarded. The price of a step is the difference of runs of three steps and of one. More than 5 % above
+# is guarded. The price of a step is the difference of runs of two steps and of one. More than 5 % above
 # bench/steps/instructions.txt fails; `record` writes that file. A number well below asks to be recorded, too.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -23,12 +23,12 @@ count() { # count JOB STEPS: instructions of a whole run
 code=0
 for job in dpo sft grpo ppo decode; do
     one=$(count $job 1)
-    three=$(count $job 3)
-    if [ -z "$one" ] || [ -z "$three" ]; then
+    two=$(count $job 2)
+    if [ -z "$one" ] || [ -z "$two" ]; then
         echo "$job: valgrind counted nothing" >&2
         exit 1
     fi
-    now=$(((three - one) / 2))
+    now=$((two - one))
     echo "$job $now" >>"$scratch/now"
     before=$(awk -v job=$job '$1 == job { print $2 }' "$recorded" 2>/dev/null || true)
     if [ "${2:-}" = record ]; then
