@@ -224,7 +224,8 @@ import Testing
         #expect(outcome.errors.components(separatedBy: "error[").count == 2, "\(outcome.errors)")
         #expect(
             try Files.list(work.folder.path("run")).sorted() == [
-                "checkpoint-2", "keel_run.json", "metrics.jsonl", "runs", "samples.jsonl",
+                "checkpoint-2", "keel_run.json", "metrics.jsonl", "run_log.jsonl", "runs",
+                "samples.jsonl",
             ])
         try work.expectNothingPartial()
 

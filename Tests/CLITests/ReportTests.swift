@@ -45,6 +45,31 @@ import Testing
         }
     }
 
+    /// A run that fails says so on its page, as does the run that goes on from it.
+    @Test func pagesTellOfFailures() throws {
+        let files = try TrainingFolder()
+        try files.folder.write(
+            "c.json",
+            """
+            { "model": { "path": "base" }, "data": { "train": "train.jsonl" }, "objective": { "plugin": "sft" },
+              "train": { "per_device_train_batch_size": 4, "max_steps": 8, "save_steps": 2, "logging_steps": 1,
+                "learning_rate": 1e38, "max_grad_norm": 1e38, "threads": 1 },
+              "output_dir": "run" }
+            """)
+        let failed = try keel(["train", "c.json", "-q"], in: files.folder.path)
+        try #require(failed.code != 0)
+        let begun = try keel(
+            ["train", "c.json", "-q", "--resume", "auto", "--set", "train.learning_rate=1e-3"],
+            in: files.folder.path)
+        let log = try Files.readText(files.path("run/run_log.jsonl"))
+        #expect(log.hasPrefix("{\"step\":0, \"event\":\"started\"}\n{\"step\":"))
+        #expect(log.contains("\"event\":\"failed\", \"text\":\"error["), "\(log)")
+        let page = try keel(["report", "run"], in: files.folder.path)
+        #expect(page.code == 0, "\(page.errors) \(begun.errors)")
+        let html = try Files.readText(files.path("run/report.html"))
+        #expect(html.contains("Failed after step ") && html.contains("error["))
+    }
+
     @Test(arguments: [
         (
             ["a", "b"],

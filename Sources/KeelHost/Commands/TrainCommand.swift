@@ -79,7 +79,18 @@ package enum TrainCommand {
             setup: setup, checkpoint: checkpoint, log: log, sampleLog: samples, progress: progress)
         watchdog.whenStuck { run.saved(after: $0) }
         if let checkpoint { try setup.checkMemory(from: checkpoint.step) }
-        return try run.train()
+        let record = try RunLog(directory: config.outputDir, isFresh: checkpoint == nil)
+        record.add(checkpoint == nil ? .started : .resumed, step: run.step)
+        do {
+            let code = try run.train()
+            let signal = Signals.stopRequest.map { "by \(Signals.name($0))" }
+            record.add(
+                code == .ok ? .finished : .stopped, step: run.step, code == .ok ? nil : signal)
+            return code
+        } catch {
+            record.add(.failed, step: run.step, (error as? KeelError)?.description ?? "\(error)")
+            throw error
+        }
     }
 
     /// The checkpoint to start from, or nil for a fresh start.
@@ -120,7 +131,8 @@ package enum TrainCommand {
     /// Foreign files stay.
     private static func clear(_ folder: String, checkpoints: Bool) throws {
         let own: Set = [
-            Manifest.file, "metrics.jsonl", "samples.jsonl", "trainer_state.json", "runs",
+            Manifest.file, RunLog.file, "metrics.jsonl", "samples.jsonl", "trainer_state.json",
+            "runs",
         ]
         for name in try Files.list(folder)
         where own.contains(name) || (checkpoints && name.hasPrefix("checkpoint-")) {

@@ -15,7 +15,8 @@ package final class Run: @unchecked Sendable {
     private let log: MetricLog
     private let sampleLog: JSONLines
     private let progress: Progress
-    private var step = 0
+    /// Steps that are done.
+    private(set) var step = 0
     private var tokens = 0
     private var window = StepMetrics()
     private var lossSum = 0.0

@@ -26,6 +26,7 @@ enum PageStyle {
         .tile span,.tile small{color:var(--dim);font-size:12px;display:block;overflow-wrap:anywhere}
         .remarks{border:1px solid var(--edge);border-left:4px solid var(--warn);background:var(--warnbg);border-radius:6px;padding:8px 14px;margin:16px 0}
         .remarks ul{margin:4px 0;padding-left:20px}
+        .remarks li{white-space:pre-line;overflow-wrap:anywhere}
         .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(380px,1fr));gap:14px}
         .card{margin:0;border:1px solid var(--edge);border-radius:8px;background:var(--panel);padding:4px 6px 2px;position:relative;min-width:0}
         .card svg{display:block;width:100%;height:auto}

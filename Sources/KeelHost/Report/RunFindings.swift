@@ -33,6 +33,7 @@ struct RunFindings {
                     + (saved.map { "; --resume auto goes on with checkpoint-\($0)." }
                         ?? "; there is no checkpoint to go on from."))
         }
+        remarks += RunFindings.ends(run)
         if metrics.isTorn {
             remarks.append("The last line of metrics.jsonl is torn; it was left out.")
         }
@@ -40,6 +41,33 @@ struct RunFindings {
         remarks += RunFindings.rewards(metrics)
         remarks += RunFindings.health(metrics)
         self.remarks = remarks
+    }
+
+    /// How the run ended before it was done, each time.
+    private static func ends(_ run: RunRecord) -> [String] {
+        guard run.manifest != nil else { return [] }
+        var remarks: [String] = []
+        var running: Int?
+        for (event, step, text) in RunLog.read(run.path) {
+            switch event {
+            case .started, .resumed:
+                if let running {
+                    remarks.append(
+                        "Ended without a word after it had begun at step \(running): killed, or the machine stopped."
+                    )
+                }
+                if event == .resumed { remarks.append("Resumed at step \(step).") }
+                running = step
+            case .finished: running = nil
+            case .stopped:
+                remarks.append("Stopped after step \(step)\(text.map { " \($0)" } ?? "").")
+                running = nil
+            case .failed:
+                remarks.append("Failed after step \(step): \(text ?? "")")
+                running = nil
+            }
+        }
+        return remarks
     }
 
     /// Values that are no numbers.
