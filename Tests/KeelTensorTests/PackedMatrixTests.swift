@@ -43,10 +43,12 @@ import Testing
         let (a, b, c) = (x.doubles(), w.doubles(), y.doubles())
         for i in 0..<s.m {
             for j in 0..<s.n {
-                let expected = (0..<s.k).reduce(0.0) { sum, p in
-                    sum + a[i * s.k + p] * b[s.transposed ? j * s.k + p : p * s.n + j]
+                let terms = (0..<s.k).map { p in
+                    a[i * s.k + p] * b[s.transposed ? j * s.k + p : p * s.n + j]
                 }
-                #expect(abs(c[i * s.n + j] - expected) < 1e-4)
+                // k roundings of partial sums, none larger than Σ |x w|.
+                let bound = Double(s.k) * 0x1p-24 * terms.reduce(0) { $0 + abs($1) }
+                #expect(abs(c[i * s.n + j] - terms.reduce(0, +)) <= bound)
             }
         }
     }
