@@ -18,6 +18,7 @@ struct TestProcess {
     private let answer: Int32
     private let output: Int32
     private var nextLook: Double
+    private var hasBegun = false
 
     /// Where the process writes its answer.
     static let answerDescriptor: Int32 = 3
@@ -91,7 +92,9 @@ struct TestProcess {
         guard now >= nextLook else { return nil }
         nextLook = now + 0.01
         if now - started > timeout { return end(.timedOut) }
-        if residentBytes > maxBytes { return end(.tooLarge) }
+        // Between the start and its own program, what it holds is still what this process holds.
+        hasBegun = hasBegun || TestProcess.commandLine("\(pid)") != TestProcess.commandLine("self")
+        if hasBegun, residentBytes > maxBytes { return end(.tooLarge) }
         return nil
     }
 
@@ -102,6 +105,10 @@ struct TestProcess {
         var status: Int32 = 0
         while waitpid(pid, &status, 0) < 0, errno == EINTR {}
         return ending
+    }
+
+    private static func commandLine(_ process: String) -> [UInt8]? {
+        try? Files.read("/proc/\(process)/cmdline")
     }
 
     private var residentBytes: Int {
