@@ -8,7 +8,7 @@ package struct Architecture: Sendable {
     package var vocabularySize: Int
     /// Cells of a state.
     package var hiddenSize: Int
-    /// `max_position_embeddings`: tokens of the longest sequence the model was made for.
+    /// `max_position_embeddings`: tokens of the longest sequence the model was made for; `Rope.reach` where that is less.
     package var contextLength: Int
     /// One row per id: `[vocabulary, hidden]`.
     package var embedding: Weight
@@ -26,6 +26,8 @@ package struct Architecture: Sendable {
     package var finalNorm: Norm
     /// `[vocabulary, hidden]`; nil = the embedding is the head too.
     package var head: Weight?
+    /// What the head's tensor is called, or would be if it were one of its own.
+    package var headName = "lm_head.weight"
     /// False for a model that has no LM head: a reward model or a critic.
     package var hasLanguageHead = true
     /// `[1, hidden]`: one number of a state, as `*ForSequenceClassification` stores it; nil = none.
@@ -57,14 +59,19 @@ package struct Architecture: Sendable {
         self.ignoredSuffixes = ignoredSuffixes
     }
 
+    /// Positions beyond which the model cannot be computed; nil = there is no end.
+    package var reach: Int? {
+        positions?.shape[0] ?? blocks.compactMap { $0.attention.rope?.reach }.min()
+    }
+
     /// Every tensor the model has, each once.
     package var weights: [Weight] {
         [embedding] + (positions.map { [$0] } ?? []) + blocks.flatMap(\.weights) + finalNorm.weights
             + (hasLanguageHead ? head.map { [$0] } ?? [] : []) + (score.map { [$0] } ?? [])
     }
 
-    /// The head's tensor: its own, or the embedding.
-    package var headWeight: Weight { head ?? embedding }
+    /// The head's place: a tied one has a name of its own, under which the embedding stands.
+    package var headWeight: Weight { head ?? Weight(headName, embedding.shape) }
 
     /// True when the embedding is the head too.
     package var isTied: Bool { head == nil }

@@ -30,6 +30,8 @@ package final class Model: @unchecked Sendable {
 
     /// By the family's own names, which the weight file may shorten.
     private let byWeight: [String: Parameter]
+    /// The same, and a tied head under its own name.
+    private let places: [String: Parameter]
 
     /// - Parameters:
     ///   - byWeight: a parameter for each of the architecture's weights.
@@ -46,6 +48,11 @@ package final class Model: @unchecked Sendable {
         self.dtype = dtype
         self.parameters = parameters
         self.byWeight = byWeight
+        places =
+            architecture.isTied
+            ? byWeight.merging([
+                architecture.headWeight.name: byWeight[architecture.embedding.name]
+            ].compactMapValues { $0 }) { own, _ in own } : byWeight
         self.adapter = adapter
         self.directory = directory
         self.storedType = storedType
@@ -97,23 +104,36 @@ package final class Model: @unchecked Sendable {
 
     /// A model of its own, without an adapter.
     ///
-    /// - Parameter change: the cells of a weight, by the family's name; nil = as they are.
-    func rebuilt(_ change: (String, Parameter) -> Tensor?) -> Model {
+    /// - Parameters:
+    ///   - isUntied: whether a tied head becomes a tensor of its own.
+    ///   - change: the cells of a weight, by the family's name; nil = as they are.
+    func rebuilt(untied isUntied: Bool, _ change: (String, Parameter) -> Tensor?) -> Model {
+        var config = config
+        var architecture = architecture
+        var names = parameters.map(\.name)
+        if isUntied {
+            var source = config.source
+            source["tie_word_embeddings"] = false
+            config = ModelConfig(source, path: config.path)
+            architecture.head = architecture.headWeight
+            names.append(architecture.headName)
+        }
         var new: [String: Parameter] = [:]
-        for (weight, old) in byWeight {
+        for (weight, old) in isUntied ? places : byWeight {
             new[weight] = Parameter(
-                name: old.name, master: change(weight, old) ?? copy(of: old), compute: dtype)
+                name: weight == architecture.headName ? weight : old.name,
+                master: change(weight, old) ?? copy(of: old), compute: dtype)
         }
         let byName = Dictionary(uniqueKeysWithValues: new.values.map { ($0.name, $0) })
         return Model(
             config: config, architecture: architecture, device: device, dtype: dtype,
-            parameters: parameters.compactMap { byName[$0.name] }, byWeight: new,
+            parameters: names.compactMap { byName[$0] }, byWeight: new,
             directory: directory, storedType: storedType, eosIDs: eosIDs)
     }
 
     /// The cells of a weight, in memory of their own.
     func copy(of weight: Weight) -> Tensor {
-        guard let parameter = byWeight[weight.name] else {
+        guard let parameter = places[weight.name] else {
             preconditionFailure("no parameter \(weight.name)")
         }
         return copy(of: parameter)
@@ -232,7 +252,7 @@ package final class Model: @unchecked Sendable {
         packed: PackedWeights? = nil
     ) -> Pass {
         var inputs = Pass.Inputs(
-            parameters: byWeight, positions: Tensor(batch.positions, device: device),
+            parameters: places, positions: Tensor(batch.positions, device: device),
             layout: batch.layout, cacheStep: cacheStep, adapter: adapter, packed: packed,
             recomputes: recomputesActivations)
         if tape.isRecording, let keys = batch.dropoutKeys, let draws = adapter?.draws {
@@ -252,11 +272,10 @@ package final class Model: @unchecked Sendable {
                 )
             }
         }
-        guard architecture.positions != nil, let last = batch.positions.max() else { return }
-        guard last < Int32(contextLength) else {
+        guard let reach = architecture.reach, let last = batch.positions.max() else { return }
+        guard last < Int32(reach) else {
             throw KeelError(
-                "model",
-                "a sequence of \(last + 1) tokens; the model has \(contextLength) positions",
+                "model", "a sequence of \(last + 1) tokens; the model has \(reach) positions",
                 at: directory, fix: "shorten the sequences (max_length)", code: .badData)
         }
     }

@@ -35,7 +35,7 @@ extension ModelConfig {
                 "\(part) of a head of \(headSize) is no even number of components")
         }
         let rope = Rope(theta: theta, dimensions: dimensions)
-        guard let scaling = try reader.scaling() else { return rope }
+        guard let scaling = try reader.scaling(pairs: dimensions / 2) else { return rope }
         return rope.scaled(scaling)
     }
 }
@@ -92,11 +92,32 @@ private struct RopeSettings {
         return value
     }
 
-    /// Nil where nothing is stretched.
-    func scaling() throws -> Rope.Scaling? {
+    /// The kind, by its newest name: Phi-3 was first written with "su" and "yarn" for LongRoPE.
+    private func kind() -> String {
         let kind = (settings["rope_type"] ?? settings["type"])?.string ?? "default"
+        let isPhi = config["model_type"] == "phi3"
+        return kind == "su" || kind == "yarn" && isPhi ? "longrope" : kind
+    }
+
+    /// Nil where nothing is stretched.
+    ///
+    /// - Parameter pairs: of components that turn.
+    func scaling(pairs: Int) throws -> Rope.Scaling? {
+        let kind = kind()
         switch kind {
         case "default": return nil
+        case "dynamic":
+            _ = try positive("factor")
+            return .dynamic(context: try config.int("max_position_embeddings", default: 2048))
+        case "longrope":
+            let context = try context()
+            let factor = try positive(
+                "factor", else: config.number("max_position_embeddings") / context)
+            let usual = factor <= 1 ? 1 : (1 + log(factor) / log(context)).squareRoot()
+            return .longrope(
+                short: try divisors("short_factor", pairs),
+                long: try divisors("long_factor", pairs), context: Int(context),
+                attention: try positive("attention_factor", else: usual))
         case "linear": return .linear(factor: try positive("factor"))
         case "llama3":
             let low = try positive("low_freq_factor")
@@ -117,8 +138,23 @@ private struct RopeSettings {
         default:
             throw config.unsupported(
                 "rope_type", "rotary scaling \"\(kind)\"",
-                known: "default, linear, llama3 and yarn are")
+                known: "default, linear, llama3, yarn, dynamic and longrope are")
         }
+    }
+
+    /// LongRoPE's divisors.
+    private func divisors(_ key: String, _ pairs: Int) throws -> [Float] {
+        guard let value = settings[key], !value.isNull else {
+            throw config.missing("rope_parameters.\(key)")
+        }
+        let numbers = value.array?.compactMap(\.double) ?? []
+        guard numbers.count == pairs, value.array?.count == pairs,
+            numbers.allSatisfy({ $0 > 0 && $0.isFinite })
+        else {
+            throw config.bad(
+                "rope_parameters.\(key)", "not a list of \(pairs) positive numbers, one for each pair")
+        }
+        return numbers.map(Float.init)
     }
 
     /// Tokens the model was first trained on.

@@ -28,7 +28,7 @@ final class Pass {
 
     private let inputs: Inputs
     private let tape: Tape
-    private var leaves: [String: Tensor] = [:]
+    private var leaves: [ObjectIdentifier: Tensor] = [:]
 
     init(_ inputs: Inputs, tape: Tape) {
         self.inputs = inputs
@@ -45,9 +45,10 @@ final class Pass {
     ///
     /// A tied one is the same leaf wherever it is used.
     subscript(weight: Weight) -> Tensor {
-        if let leaf = leaves[weight.name] { return leaf }
-        let leaf = parameter(weight).leaf(on: tape)
-        leaves[weight.name] = leaf
+        let parameter = parameter(weight)
+        if let leaf = leaves[ObjectIdentifier(parameter)] { return leaf }
+        let leaf = parameter.leaf(on: tape)
+        leaves[ObjectIdentifier(parameter)] = leaf
         return leaf
     }
 

@@ -157,9 +157,6 @@ extension LoRAConfig {
         let updates = layers(of: architecture).reduce(0) {
             $0 + size(of: $1.module).rank * ($1.inputSize + $1.outputSize)
         }
-        let whole = architecture.weights.filter { weight in
-            modulesToSave.contains { LoRAConfig.names(weight.module, $0) }
-        }
-        return updates + whole.reduce(0) { $0 + $1.count }
+        return updates + whole(of: architecture).reduce(0) { $0 + $1[0].count }
     }
 }

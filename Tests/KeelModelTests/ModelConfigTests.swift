@@ -1,5 +1,6 @@
 import KeelCore
 import KeelModel
+import KeelTensor
 import KeelTestSupport
 import Testing
 
@@ -50,7 +51,24 @@ import Testing
     @Test(
         arguments: [
             (["rope_scaling": ["rope_type": "llama3", "factor": 8.0]], "low_freq_factor"),
-            (["rope_parameters": ["rope_type": "longrope", "rope_theta": 1e4]], "\"longrope\""),
+            (["rope_parameters": ["rope_type": "ntk", "rope_theta": 1e4]], "\"ntk\""),
+            (["rope_parameters": ["rope_type": "dynamic"]], "no \"rope_parameters.factor\""),
+            (
+                [
+                    "rope_parameters": [
+                        "rope_type": "longrope", "factor": 4.0,
+                        "original_max_position_embeddings": 8,
+                    ]
+                ], "no \"rope_parameters.short_factor\""
+            ),
+            (
+                [
+                    "rope_parameters": [
+                        "rope_type": "longrope", "factor": 4.0, "short_factor": [1.0, 1.5],
+                        "long_factor": [1.0, "x"], "original_max_position_embeddings": 8,
+                    ]
+                ], "not a list of 2 positive numbers"
+            ),
             (["rope_scaling": ["type": "linear", "factor": 0]], "0.0 is not positive"),
             (["partial_rotary_factor": 1e300], "no even number"),
             (["vision_config": ["depth": 2]], "a model with a vision part"),
@@ -142,6 +160,30 @@ import Testing
                     3.9528473280370235e-05,
                 ], 1.25
             ),
+            (
+                ["rope_type": "dynamic", "factor": 4.0, "rope_theta": 10_000.0],
+                [
+                    1.0, 0.3162277638912201, 0.10000000149011612, 0.03162277862429619,
+                    0.009999999776482582, 0.003162277862429619, 0.0010000000474974513,
+                    0.0003162277862429619,
+                ], 1
+            ),
+            (
+                longrope(),
+                [
+                    1.0, 0.2874797582626343, 0.0833333358168602, 0.024325214326381683,
+                    0.0071428571827709675, 0.0021081853192299604, 0.0006249999860301614,
+                    0.0001860163320088759,
+                ], 1.1338934190276817
+            ),
+            (
+                longrope(["attention_factor": 1.25, "rope_type": "su"]),
+                [
+                    1.0, 0.2874797582626343, 0.0833333358168602, 0.024325214326381683,
+                    0.0071428571827709675, 0.0021081853192299604, 0.0006249999860301614,
+                    0.0001860163320088759,
+                ], 1.25
+            ),
         ] as [(JSONObject, [Double], Double)])
     func stretchedPositions(settings: JSONObject, frequencies: [Double], scale: Double) throws {
         let changes: JSONObject = ["head_dim": 16, "rope_parameters": .object(settings)]
@@ -151,6 +193,43 @@ import Testing
         expectClose(
             rope.frequencies.map(Double.init), frequencies, Tolerance(relative: 5e-7))
         expectClose([Double(rope.scale)], [scale], Tolerance(relative: 1e-7))
+    }
+
+    /// Of a model that was made for 128 tokens and stretched to 512.
+    private static func longrope(_ changes: JSONObject = [:]) -> JSONObject {
+        var settings: JSONObject = [
+            "rope_type": "longrope", "rope_theta": 10_000.0, "factor": 4.0,
+            "original_max_position_embeddings": 128,
+            "short_factor": [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7],
+            "long_factor": [2.0, 2.3, 2.6, 2.9, 3.2, 3.5, 3.8, 4.1],
+        ]
+        for (key, value) in changes { settings[key] = value }
+        return settings
+    }
+
+    /// Beyond the length at which positions change, a model is refused: its frequencies would depend on the row's end.
+    @Test(arguments: ["longrope", "dynamic", "default"])
+    func howFarPositionsReach(kind: String) throws {
+        let settings = Self.longrope(["rope_type": .string(kind)])
+        let config = config([
+            "head_dim": 16, "max_position_embeddings": 512, "rope_parameters": .object(settings),
+        ])
+        let architecture = try Families.architecture(of: config)
+        let reach = ["longrope": 128, "dynamic": 512][kind]
+        #expect(architecture.reach == reach)
+        #expect(architecture.contextLength == reach ?? 512)
+        let model = try Model.new(config, seed: 1, device: testDevice)
+        func pass(_ count: Int) throws {
+            let ids = [Int32](repeating: 3, count: count)
+            _ = try model.logprobs(
+                PackedBatch(sequences: [ids], promptLengths: [1]), tape: Tape(recording: false))
+        }
+        try pass(128)
+        guard let reach else { return try pass(600) }
+        try pass(reach)
+        let error = try #require(throws: KeelError.self) { try pass(reach + 1) }
+        #expect(
+            error.what == "a sequence of \(reach + 1) tokens; the model has \(reach) positions")
     }
 
     @Test func windowsStandWhereTheConfigSays() throws {

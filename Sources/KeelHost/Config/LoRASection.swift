@@ -28,6 +28,11 @@ package struct LoRASection: ConfigSection {
     @Key("modules_to_save", "Modules that are trained whole: lm_head, embed_tokens.")
     package var modulesToSave: [String] = []
 
+    @Key(
+        "ensure_weight_tying",
+        "Keeps embedding and head of a tied model one tensor where one of them is in modules_to_save.")
+    package var tiesWeights = false
+
     package init() {}
 
     /// The engine's form.
@@ -39,6 +44,7 @@ package struct LoRASection: ConfigSection {
             "rank_pattern": .object(rankPattern), "alpha_pattern": .object(alphaPattern),
             "use_rslora": .bool(usesRankStabilisation),
             "modules_to_save": .array(modulesToSave.map { .string($0) }),
+            "ensure_weight_tying": .bool(tiesWeights),
         ]
         object["target_modules"] = targets.json
         return try LoRAConfig(.object(object), path: place)

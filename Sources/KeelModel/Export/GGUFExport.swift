@@ -81,7 +81,9 @@ package struct GGUFExport {
         let inner = architecture.blocks[0].mlp.down.weight
         let isInOut = architecture.blocks[0].mlp.down.layout == .inOut
         set("vocab_size", .u32(architecture.vocabularySize))
-        set("context_length", .u32(architecture.contextLength))
+        // What llama.cpp can stretch is longer than what is trained.
+        let whole = directory.config["max_position_embeddings"]?.int
+        set("context_length", .u32(max(whole ?? 0, architecture.contextLength)))
         set("embedding_length", .u32(architecture.hiddenSize))
         set("block_count", .u32(architecture.blocks.count))
         set("feed_forward_length", .u32(isInOut ? inner.shape[0] : inner.shape[1]))
@@ -112,8 +114,12 @@ package struct GGUFExport {
             set("rope.freq_base_swa", .f32(local.theta))
         }
         switch rope.scaling {
-        // Llama 3's factors are a tensor.
-        case nil, .llama3: break
+        // Llama 3's factors are a tensor; what grows with the length has no key.
+        case nil, .llama3, .dynamic: break
+        case .longrope(_, _, let context, let attention):
+            set("rope.scaling.type", .string("longrope"))
+            set("rope.scaling.original_context_length", .u32(context))
+            set("rope.scaling.attn_factor", .f32(attention))
         case .linear(let factor):
             set("rope.scaling.type", .string("linear"))
             set("rope.scaling.factor", .f32(factor))
@@ -126,7 +132,7 @@ package struct GGUFExport {
             let usual = factor <= 1 ? 1 : 0.1 * log(factor) + 1
             set("rope.scaling.attn_factor", .f32(attention / usual))
         }
-        if family == .phi3 {
+        if family == .phi3, rope.reach == nil {
             set("rope.scaling.original_context_length", .u32(architecture.contextLength))
         }
     }
@@ -169,8 +175,11 @@ package struct GGUFExport {
         if family != .llama, case .llama3 = attention.rope?.scaling {
             throw refuse("rope_scaling", "Llama 3's rotary scaling")
         }
-        if [.phi3, .gptneox, .gemma2].contains(family), attention.rope?.scaling != nil {
+        switch (family, attention.rope?.scaling) {
+        case (_, nil), (_, .dynamic), (.llama, _), (.phi3, .longrope): break
+        case (.phi3, _), (.gptneox, _), (.gemma2, _), (_, .longrope):
             throw refuse("rope_scaling", "stretched positions")
+        default: break
         }
     }
 
@@ -191,13 +200,22 @@ package struct GGUFExport {
             // The only architecture that does not take the embedding where there is no head.
             add(&file, "output.weight", architecture.embedding)
         }
-        if case .llama3 = attention.rope?.scaling, let rope = attention.rope {
-            let plain = Rope(theta: rope.theta, dimensions: 2 * rope.frequencies.count)
-            let factors = zip(plain.frequencies, rope.frequencies).map { $0 / $1 }
+        func addDivisors(_ divisors: [Float], _ name: String) {
             file.items.append(
                 GGUFFile.Item(
-                    name: "rope_freqs.weight", shape: [factors.count], type: .f32,
-                    cells: { factors }))
+                    name: name, shape: [divisors.count], type: .f32, cells: { divisors }))
+        }
+        guard let rope = attention.rope else { return }
+        switch rope.scaling {
+        case .llama3:
+            let plain = Rope(theta: rope.theta, dimensions: 2 * rope.frequencies.count)
+            addDivisors(
+                zip(plain.frequencies, rope.frequencies).map { $0 / $1 },
+                "rope_freqs.weight")
+        case .longrope(let short, let long, _, _):
+            addDivisors(short, "rope_factors_short.weight")
+            addDivisors(long, "rope_factors_long.weight")
+        case nil, .linear, .yarn, .dynamic: break
         }
     }
 

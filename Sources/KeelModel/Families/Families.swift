@@ -35,7 +35,10 @@ package enum Families {
                 at: "\(config.path), key model_type",
                 fix: "use one of: \(modelTypes.joined(separator: ", "))", code: .badData)
         }
-        let architecture = try family.architecture(of: config)
+        var architecture = try family.architecture(of: config)
+        if let reach = architecture.reach {
+            architecture.contextLength = min(architecture.contextLength, reach)
+        }
         guard config.isClassifier else { return architecture }
         let labels = try config.labelCount()
         guard labels == 1 else {

@@ -43,15 +43,19 @@ package enum GPTNeoX: Family {
         }
         let vocabulary = try config.int("vocab_size")
         let isTied = try config.bool("tie_word_embeddings", default: false)
-        return Architecture(
+        var architecture = Architecture(
             family: "gpt_neox", vocabularySize: vocabulary, hiddenSize: hidden,
             contextLength: try config.int("max_position_embeddings", default: 2048),
             embedding: Weight("gpt_neox.embed_in.weight", [vocabulary, hidden]), blocks: blocks,
             finalNorm: .layer("gpt_neox.final_layer_norm", hidden, eps: eps),
-            head: isTied ? nil : Weight("embed_out.weight", [vocabulary, hidden]),
+            head: isTied ? nil : Weight(headName, [vocabulary, hidden]),
             optionalPrefix: "gpt_neox.",
             ignoredSuffixes: [
                 ".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq",
             ])
+        architecture.headName = headName
+        return architecture
     }
+
+    private static let headName = "embed_out.weight"
 }

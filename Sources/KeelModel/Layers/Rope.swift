@@ -20,10 +20,13 @@ package struct Rope: Sendable, Equatable {
     ///   - dimensions: components of a head that turn; even.
     package init(theta: Double, dimensions: Int) {
         self.theta = theta
-        frequencies = (0..<dimensions / 2).map { i in
-            let exponent = Float(2 * i) / Float(dimensions)
-            return 1 / Float(pow(Double(Float(theta)), Double(exponent)))
-        }
+        frequencies = (0..<dimensions / 2).map { 1 / Rope.power(theta, $0, dimensions) }
+    }
+
+    /// theta^(2i / dimensions)
+    private static func power(_ theta: Double, _ i: Int, _ dimensions: Int) -> Float {
+        let exponent = Float(2 * i) / Float(dimensions)
+        return Float(pow(Double(Float(theta)), Double(exponent)))
     }
 
     /// How a model was stretched beyond the context it was first trained on.
@@ -39,6 +42,22 @@ package struct Rope: Sendable, Equatable {
         case yarn(
             factor: Double, fast: Double, slow: Double, context: Double, attention: Double,
             isTruncated: Bool)
+        /// NTK by length: nothing changes within `context`; the base grows beyond it.
+        case dynamic(context: Int)
+        /// LongRoPE (Ding et al. 2024, arXiv:2402.13753): a divisor of its own for every pair, one set for sequences
+        /// within `context`, another for longer ones; `attention` multiplies cosine and sine.
+        case longrope(short: [Float], long: [Float], context: Int, attention: Double)
+    }
+
+    /// Tokens of the longest sequence whose frequencies these are; nil = any.
+    ///
+    /// A longer one would change the positions of tokens that stand before its end, so that rows would depend on what
+    /// follows them.
+    package var reach: Int? {
+        switch scaling {
+        case .dynamic(let context), .longrope(_, _, let context, _): context
+        case nil, .linear, .llama3, .yarn: nil
+        }
     }
 
     /// The same positions, stretched.
@@ -68,6 +87,12 @@ package struct Rope: Sendable, Equatable {
             rope.frequencies = frequencies.enumerated().map { i, frequency in
                 let stretched = Float(min(max((Double(i) - first) / width, 0), 1))
                 return stretched * frequency / Float(factor) + (1 - stretched) * frequency
+            }
+            rope.scale = Float(attention)
+        case .dynamic: break
+        case .longrope(let short, _, _, let attention):
+            rope.frequencies = short.enumerated().map { i, divisor in
+                1 / (divisor * Rope.power(theta, i, 2 * short.count))
             }
             rope.scale = Float(attention)
         }

@@ -21,6 +21,8 @@ package final class Adapter: @unchecked Sendable {
     /// By the name of the layer's weight.
     let modules: [String: Module]
     /// Tensors trained whole, by the name of the weight they stand for.
+    ///
+    /// Embedding and head of a tied model are two places; one tensor stands in both where the config ties them.
     let replaced: [String: Parameter]
     /// Everything that is trained, in the order of the model's layers, under PEFT's names.
     package let parameters: [Parameter]
@@ -61,9 +63,9 @@ package final class Adapter: @unchecked Sendable {
                     : try parameter(linear.module + ".lora_B.weight", up, .zeros),
                 scale: scale)
         }
-        for weight in architecture.weights
-        where config.modulesToSave.contains(where: { LoRAConfig.names(weight.module, $0) }) {
-            replaced[weight.name] = try parameter(weight.name, weight.shape, .copy(of: weight))
+        for places in config.whole(of: architecture) {
+            let whole = try parameter(places[0].name, places[0].shape, .copy(of: places[0]))
+            for place in places { replaced[place.name] = whole }
         }
         self.modules = modules
         self.replaced = replaced
@@ -78,6 +80,40 @@ package final class Adapter: @unchecked Sendable {
         case normal
         case zeros
         case copy(of: Weight)
+    }
+
+    /// What its file holds: the parameters, and one that stands in two places under both names.
+    var saved: [(name: String, parameter: Parameter)] {
+        let twins = replaced.compactMap { place, parameter in
+            Adapter.prefix + place == parameter.name
+                ? nil : (name: Adapter.prefix + place, parameter: parameter)
+        }
+        return parameters.map { ($0.name, $0) } + twins.sorted { $0.name < $1.name }
+    }
+
+    /// Whether a tensor of an adapter's file is a parameter under the name of its second place.
+    ///
+    /// - Throws: `KeelError` (badData) when the two are not the same.
+    func isTwin(_ entry: SafetensorsFile.Entry, in file: SafetensorsFile) throws -> Bool {
+        guard let own = saved.first(where: { $0.name == entry.name })?.parameter.master else {
+            return false
+        }
+        guard entry.shape == own.shape,
+            try file.tensor(entry, dtype: own.dtype, device: own.device).doubles() == own.doubles()
+        else {
+            throw KeelError(
+                "model", "ensure_weight_tying is true, but embedding and head are not the same",
+                at: "\(file.path), tensor \(entry.name)",
+                fix: "set ensure_weight_tying to false in adapter_config.json", code: .badData)
+        }
+        return true
+    }
+
+    /// Whether embedding and head of a tied model are two tensors under it.
+    func unties(_ architecture: Architecture) -> Bool {
+        let (embedding, head) = (architecture.embedding.name, architecture.headWeight.name)
+        return modules[embedding] != nil || modules[head] != nil
+            || replaced[embedding] !== replaced[head]
     }
 
     /// What PEFT puts in front of a module's name.
@@ -100,27 +136,26 @@ package final class Adapter: @unchecked Sendable {
             }
         }
         for name in config.modulesToSave
-        where !architecture.weights.contains(where: { LoRAConfig.names($0.module, name) }) {
+        where !architecture.places.contains(where: { LoRAConfig.names($0.module, name) }) {
             throw KeelError(
-                "model", "no module is called \"\(name)\"", at: "modules_to_save",
-                fix: architecture.isTied && name == "lm_head"
-                    ? "the head is the embedding: name \(architecture.embedding.module)" : nil,
-                code: .badData)
+                "model", "no module is called \"\(name)\"", at: "modules_to_save", code: .badData)
         }
+        guard config.tiesWeights, architecture.hasTiedHead,
+            let end = (architecture.ends.embedding + architecture.ends.head).first(where: {
+                config.chooses($0.module)
+            })
+        else { return }
+        throw KeelError(
+            "model", "LoRA on \"\(end.module)\" with ensure_weight_tying: not supported",
+            at: "ensure_weight_tying",
+            fix: "leave it out (embedding and head then get updates of their own), or name "
+                + "\(architecture.embedding.module) in modules_to_save", code: .badData)
     }
 
     /// Why a target means no layer.
     private static func unknown(
         _ name: String, _ ends: [String], _ architecture: Architecture
     ) -> KeelError {
-        let whole = "\"modules_to_save\": [\"\(architecture.embedding.module)\"]"
-        if architecture.isTied, architecture.hasLanguageHead,
-            name == "lm_head" || LoRAConfig.names(architecture.embedding.module, name)
-        {
-            return KeelError(
-                "model", "LoRA on \"\(name)\": the head of this model is its embedding",
-                at: "target_modules", fix: "train it whole: \(whole)", code: .badData)
-        }
         let isTensor = architecture.weights.contains { LoRAConfig.names($0.module, name) }
         return KeelError(
             "model",
@@ -231,16 +266,21 @@ extension Architecture {
         blocks.flatMap(\.linears)
     }
 
-    /// Embedding and head as linear layers; none where one tensor is both.
+    /// Embedding and head as linear layers; two also where one tensor is both.
     ///
     /// An embedding is W of a token's one-hot row, `[vocabulary, hidden]`.
     var ends: (embedding: [Linear], head: [Linear]) {
-        guard !hasLanguageHead || !isTied else { return ([], []) }
-        return (
+        (
             [Linear(embedding, layout: .inOut)],
-            hasLanguageHead ? head.map { [Linear($0, layout: .outIn)] } ?? [] : []
+            hasLanguageHead ? [Linear(headWeight, layout: .outIn)] : []
         )
     }
+
+    /// Whether the head that gives log-probabilities is the embedding.
+    var hasTiedHead: Bool { hasLanguageHead && isTied }
+
+    /// Every place a tensor stands in: the weights, and a tied head.
+    package var places: [Weight] { weights + (hasTiedHead ? [headWeight] : []) }
 }
 
 extension Block {

@@ -26,6 +26,8 @@ package struct LoRAConfig: Sendable, Equatable {
     package var usesRankStabilisation = false
     /// Modules trained whole: `lm_head`, `embed_tokens`.
     package var modulesToSave: [String] = []
+    /// Whether embedding and head of a tied model stay one tensor where one of them is trained whole.
+    package var tiesWeights = false
 
     package init() {}
 
@@ -60,6 +62,23 @@ package struct LoRAConfig: Sendable, Equatable {
         architecture.ends.embedding.filter { chooses($0.module) }
             + architecture.linears.filter { changes($0.module) }
             + architecture.ends.head.filter { chooses($0.module) }
+    }
+
+    /// The tensors of a model that are trained whole, each with the places that it stands in.
+    ///
+    /// Embedding and head of a tied model are two places: as in PEFT, one that is trained leaves the other as it was,
+    /// unless `ensure_weight_tying` keeps them one.
+    func whole(of architecture: Architecture) -> [[Weight]] {
+        var found = architecture.places.filter { place in
+            modulesToSave.contains { LoRAConfig.names(place.module, $0) }
+        }.map { [$0] }
+        let ends = [architecture.embedding, architecture.headWeight]
+        guard tiesWeights, architecture.hasTiedHead,
+            let first = found.firstIndex(where: { ends.contains($0[0]) })
+        else { return found }
+        found.removeAll { ends.contains($0[0]) }
+        found.insert(ends, at: first)
+        return found
     }
 
     // MARK: - adapter_config.json
@@ -133,6 +152,7 @@ package struct LoRAConfig: Sendable, Equatable {
             alphaPattern.append((name, try number("alpha_pattern.\(name)", value, 8)))
         }
         modulesToSave = try names("modules_to_save") ?? []
+        tiesWeights = try flag("ensure_weight_tying")
         if let text = json["target_modules"]?.string {
             guard text == "all-linear" else {
                 throw bad(
@@ -160,6 +180,7 @@ package struct LoRAConfig: Sendable, Equatable {
         object["use_rslora"] = .bool(usesRankStabilisation)
         object["modules_to_save"] =
             modulesToSave.isEmpty ? .null : .array(modulesToSave.map { .string($0) })
+        object["ensure_weight_tying"] = .bool(tiesWeights)
         return .object(object)
     }
 }

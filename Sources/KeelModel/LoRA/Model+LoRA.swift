@@ -10,24 +10,29 @@ extension Model {
     /// - Throws: `KeelError` (badData) when the config does not fit the model.
     package func adapted(_ config: LoRAConfig, seed: UInt64) throws -> Model {
         let type = dtype.accumulator
-        return adapted(
-            by: try Adapter(config, of: self) { name, shape, start in
-                switch start {
-                case .zeros: return Tensor(zeros: shape, dtype: type, device: self.device)
-                case .copy(let weight): return self.copy(of: weight)
-                case .normal:
-                    let stream = RandomStream(seed: seed, place: "lora \(name)")
-                    let values = (0..<shape[0] * shape[1]).map { Float(stream.normal(UInt64($0))) }
-                    return Tensor(values, shape: shape, dtype: type, device: self.device)
-                case .uniform:
-                    let stream = RandomStream(seed: seed, place: "lora \(name)")
-                    let bound = 1 / Double(shape[1]).squareRoot()
-                    let values = (0..<shape[0] * shape[1]).map {
-                        Float((2 * stream.uniform(UInt64($0)) - 1) * bound)
-                    }
-                    return Tensor(values, shape: shape, dtype: type, device: self.device)
+        let adapter = try Adapter(config, of: self) { name, shape, start in
+            switch start {
+            case .zeros: return Tensor(zeros: shape, dtype: type, device: self.device)
+            case .copy(let weight): return self.copy(of: weight)
+            case .normal:
+                let stream = RandomStream(seed: seed, place: "lora \(name)")
+                let values = (0..<shape[0] * shape[1]).map { Float(stream.normal(UInt64($0))) }
+                return Tensor(values, shape: shape, dtype: type, device: self.device)
+            case .uniform:
+                let stream = RandomStream(seed: seed, place: "lora \(name)")
+                let bound = 1 / Double(shape[1]).squareRoot()
+                let values = (0..<shape[0] * shape[1]).map {
+                    Float((2 * stream.uniform(UInt64($0)) - 1) * bound)
                 }
-            })
+                return Tensor(values, shape: shape, dtype: type, device: self.device)
+            }
+        }
+        if architecture.hasTiedHead, adapter.unties(architecture) {
+            Log.warning(
+                "the head of this model is its embedding, and the adapter changes them apart: merged, it has both"
+            )
+        }
+        return adapted(by: adapter)
     }
 
     /// This model with the adapter of a PEFT directory.
@@ -67,7 +72,9 @@ extension Model {
             return try file.tensor(entry, dtype: type, device: self.device)
         }
         for entry in file.entries where !used.contains(entry.name) {
-            if try isCopy(entry, in: file, of: adapter) { continue }
+            if try adapter.isTwin(entry, in: file) || isCopy(entry, in: file, of: adapter) {
+                continue
+            }
             throw KeelError(
                 "model", "the adapter changes a layer that the model does not have",
                 at: "\(weights), tensor \(entry.name)",
@@ -109,7 +116,7 @@ extension Model {
         try Files.makeDirectory(folder)
         try SafetensorsWriter.write(
             Files.join(folder, "adapter_model.safetensors"),
-            adapter.parameters.map { SafetensorsWriter.Item($0.name, $0.master, as: .f32) })
+            adapter.saved.map { SafetensorsWriter.Item($0.name, $0.parameter.master, as: .f32) })
         var config: JSONObject = [
             "peft_type": "LORA", "base_model_name_or_path": .string(base),
             "task_type": architecture.score == nil ? "CAUSAL_LM" : "SEQ_CLS", "bias": "none",
@@ -135,9 +142,12 @@ extension Model {
     /// The model with the adapter's changes in its own weights, and no adapter.
     ///
     ///     W' = W + scale · B A
+    ///
+    /// A tied head that has changed apart from its embedding becomes a tensor of its own.
     package func merged() -> Model {
         guard let adapter else { return self }
-        return rebuilt { weight, parameter in
+        return rebuilt(untied: architecture.hasTiedHead && adapter.unties(architecture)) {
+            weight, parameter in
             if let whole = adapter.replaced[weight] { return whole.master }
             guard let module = adapter.modules[weight] else { return nil }
             let (up, down) = (module.up.master, module.down.master)

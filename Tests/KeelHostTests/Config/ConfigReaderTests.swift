@@ -362,7 +362,6 @@ extension String {
     }
 
     @Test(
-        .timeLimit(.minutes(1)),
         arguments: [
             "{\"train\": \(String(repeating: "[", count: 100_000))", "{\"\\u0000\": 1}",
             "{\"a\": \"\u{1}\"}",

@@ -6,8 +6,19 @@ import Testing
 @testable import KeelModel
 
 @Suite struct LoRATests {
-    private func base() throws -> Model {
-        try Model.load(directory: Fixture.model("llama"), dtype: .f32, device: testDevice)
+    private func base(_ family: String = "llama") throws -> Model {
+        try Model.load(directory: Fixture.model(family), dtype: .f32, device: testDevice)
+    }
+
+    /// PEFT's adapters: on linear layers of the blocks; on embedding and head, whose weights it saves with them; on
+    /// embedding and head where one tensor is both; the embedding whole, apart from a head tied to it or together.
+    static let adapters = [
+        "llama_lora", "llama_lora_head", "gpt2_lora_tied", "gemma2_lora_tied", "gpt2_lora_whole",
+        "gemma2_lora_whole",
+    ]
+
+    private func base(of adapter: String) throws -> Model {
+        try base(String(adapter.prefix { $0 != "_" }))
     }
 
     private func logprobs(_ model: Model, _ ids: [Int32]) throws -> [Double] {
@@ -18,11 +29,10 @@ import Testing
 
     // MARK: - PEFT's numbers
 
-    /// On linear layers of the blocks; on embedding and head, whose weights PEFT saves with the adapter.
-    @Test(arguments: ["llama_lora", "llama_lora_head"])
+    @Test(arguments: adapters)
     func anAdapterOfPEFTComputesWhatPEFTComputes(folder: String) throws {
         let vectors = try Fixture.json("models/\(folder)/vectors.json")
-        let plain = try base()
+        let plain = try base(of: folder)
         let model = try plain.adapted(directory: Fixture.model(folder))
         let merged = model.merged()
         for (i, sequence) in (vectors["sequences"]?.array ?? []).enumerated() {
@@ -47,11 +57,11 @@ import Testing
         }
     }
 
-    @Test(arguments: ["llama_lora", "llama_lora_head"])
+    @Test(arguments: adapters)
     func gradientsAreThoseOfPEFT(folder: String) throws {
         let vectors = try Fixture.json("models/\(folder)/vectors.json")
         let want = try #require(vectors["loss"])
-        let model = try base().adapted(directory: Fixture.model(folder))
+        let model = try base(of: folder).adapted(directory: Fixture.model(folder))
         let batch = PackedBatch(
             sequences: (vectors["sequences"]?.array ?? []).compactMap { $0["input_ids"]?.ids },
             promptLengths: try #require(want["prompt_len"]).ints)
@@ -77,7 +87,7 @@ import Testing
 
     private static let families: [(String, [String])] = [
         ("llama", ["q_proj", "down_proj"]), ("gpt2", ["c_attn", "mlp.c_proj"]),
-        ("llama", ["embed_tokens", "lm_head"]),
+        ("llama", ["embed_tokens", "lm_head"]), ("gpt2", ["wte", "lm_head"]),
     ]
 
     @Test(arguments: families)
@@ -244,19 +254,53 @@ import Testing
         #expect(error.description.contains(words), "\(error)")
     }
 
-    /// An update of one of the two would change the other.
-    @Test(arguments: ["lm_head", "wte"])
-    func aTiedHeadIsNotChanged(name: String) throws {
+    // MARK: - A tied head
+
+    /// What an adapter names, what else it changes with it, and whether one tensor stays both.
+    @Test(
+        arguments: [
+            (["lm_head"], [], false, false), (["wte"], [], false, false),
+            (["c_attn"], ["wte"], false, false), (["c_attn"], ["lm_head"], false, false),
+            (["c_attn"], ["wte", "lm_head"], false, false), (["c_attn"], ["wte"], true, true),
+            (["c_attn"], ["lm_head"], true, true), (["c_attn"], [], false, true),
+        ] as [([String], [String], Bool, Bool)])
+    func aTiedHead(targets: [String], saved: [String], ties: Bool, stays: Bool) throws {
         var config = LoRAConfig()
-        config.targets = .names([name])
+        config.targets = .names(targets)
+        config.modulesToSave = saved
+        config.tiesWeights = ties
+        let plain = try tinyModel("gpt2")
+        let model = shaken(try plain.adapted(config, seed: 1))
+        #expect(config.parameterCount(in: plain.architecture) == model.trained.reduce(0) { $0 + $1.count })
+        let ids: [Int32] = [1, 5, 9, 2, 7]
+        let want = try logprobs(model, ids)
+        let merged = model.merged()
+        expectClose(try logprobs(merged, ids), want, Tolerance(relative: 0, absolute: 2e-5))
+        #expect(merged.architecture.isTied == stays)
+        try withFolder { folder in
+            let (adapter, whole) = (folder + "/adapter", folder + "/whole")
+            try model.saveAdapter(to: adapter, base: "base")
+            #expect(try logprobs(plain.base.adapted(directory: adapter), ids) == want)
+            // What is written says what it is.
+            try merged.save(to: whole)
+            let again = try Model.load(directory: whole, dtype: .f32, device: testDevice)
+            #expect(again.architecture.isTied == stays)
+            #expect(try logprobs(again, ids) == logprobs(merged, ids))
+        }
+    }
+
+    @Test func updatesOfATiedHeadAreNotTied() throws {
+        var config = LoRAConfig()
+        config.targets = .names(["lm_head"])
+        config.tiesWeights = true
         let error = try #require(throws: KeelError.self) {
             _ = try tinyModel("gpt2").adapted(config, seed: 1)
         }
         #expect(
             error.description == """
-                error[model]: LoRA on "\(name)": the head of this model is its embedding
-                  at:  target_modules
-                  fix: train it whole: "modules_to_save": ["transformer.wte"]
+                error[model]: LoRA on "lm_head" with ensure_weight_tying: not supported
+                  at:  ensure_weight_tying
+                  fix: leave it out (embedding and head then get updates of their own), or name transformer.wte in modules_to_save
                 """, "\(error)")
     }
 
