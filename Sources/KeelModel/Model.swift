@@ -50,9 +50,11 @@ package final class Model: @unchecked Sendable {
         self.byWeight = byWeight
         places =
             architecture.isTied
-            ? byWeight.merging([
-                architecture.headWeight.name: byWeight[architecture.embedding.name]
-            ].compactMapValues { $0 }) { own, _ in own } : byWeight
+            ? byWeight.merging(
+                [
+                    architecture.headWeight.name: byWeight[architecture.embedding.name]
+                ].compactMapValues { $0 }
+            ) { own, _ in own } : byWeight
         self.adapter = adapter
         self.directory = directory
         self.storedType = storedType

@@ -152,7 +152,8 @@ private struct RopeSettings {
             numbers.allSatisfy({ $0 > 0 && $0.isFinite })
         else {
             throw config.bad(
-                "rope_parameters.\(key)", "not a list of \(pairs) positive numbers, one for each pair")
+                "rope_parameters.\(key)",
+                "not a list of \(pairs) positive numbers, one for each pair")
         }
         return numbers.map(Float.init)
     }

@@ -30,7 +30,8 @@ package struct LoRASection: ConfigSection {
 
     @Key(
         "ensure_weight_tying",
-        "Keeps embedding and head of a tied model one tensor where one of them is in modules_to_save.")
+        "Keeps embedding and head of a tied model one tensor where one of them is in modules_to_save."
+    )
     package var tiesWeights = false
 
     package init() {}

@@ -271,7 +271,9 @@ import Testing
         config.tiesWeights = ties
         let plain = try tinyModel("gpt2")
         let model = shaken(try plain.adapted(config, seed: 1))
-        #expect(config.parameterCount(in: plain.architecture) == model.trained.reduce(0) { $0 + $1.count })
+        #expect(
+            config.parameterCount(in: plain.architecture)
+                == model.trained.reduce(0) { $0 + $1.count })
         let ids: [Int32] = [1, 5, 9, 2, 7]
         let want = try logprobs(model, ids)
         let merged = model.merged()
