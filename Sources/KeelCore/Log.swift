@@ -12,9 +12,26 @@ package enum Log {
 
     package static let logger = Logger(label: "keel")
 
+    /// The warnings since they were last taken; nil = nobody keeps them.
+    private static let kept = Guarded<[String]?>(nil)
+
+    /// From here on warnings are kept for `takeWarnings`, beside being shown.
+    package static func keepWarnings() { kept.withLock { $0 = $0 ?? [] } }
+
+    /// The warnings since the last time, in order.
+    package static func takeWarnings() -> [String] {
+        kept.withLock { list in
+            defer { list = list.map { _ in [] } }
+            return list ?? []
+        }
+    }
+
     package static func info(_ text: String) { logger.info("\(text)") }
     package static func notice(_ text: String) { logger.notice("\(text)") }
-    package static func warning(_ text: String) { logger.warning("\(text)") }
+    package static func warning(_ text: String) {
+        kept.withLock { $0?.append(text) }
+        logger.warning("\(text)")
+    }
     package static func debug(_ text: String) { logger.debug("\(text)") }
 
     /// Writes raw text to stderr in one call.

@@ -45,6 +45,40 @@ import Testing
         }
     }
 
+    /// An evaluation that cannot be read costs its place on the page, not the page.
+    @Test func damagedEvaluationsAreNamed() throws {
+        try folder.write("a/eval.json", "{ \"model\": { \"reward\": 0.25 ")
+        try folder.write("a/eval-2.json", "{ \"model\": { \"reward\": 0.125 } }")
+        let outcome = try keel(["report", "a"], in: folder.path)
+        #expect(outcome.code == 0)
+        #expect(outcome.errors.hasPrefix("warning: a/eval.json was left out, it cannot be read: "))
+        let page = try Files.readText(folder.path("a/report.html"))
+        #expect(page.contains("<li>a/eval.json was left out, it cannot be read: "))
+        #expect(page.contains("0.125"))
+    }
+
+    /// What a run warned of while it went on stands on its page, and its end says how to make one.
+    @Test func pagesTellOfWarnings() throws {
+        let files = try TrainingFolder()
+        try files.folder.write(
+            "c.json",
+            """
+            { "model": { "path": "base" }, "data": { "train": "train.jsonl", "valid": "valid.jsonl" },
+              "objective": { "plugin": "sft" },
+              "train": { "per_device_train_batch_size": 4, "max_steps": 2, "logging_steps": 1, "threads": 1,
+                "load_best_model_at_end": true, "metric_for_best_model": "eval_nothing" },
+              "output_dir": "run" }
+            """)
+        let outcome = try keel(["train", "c.json"], in: files.folder.path)
+        try #require(outcome.code == 0, "\(outcome.errors)")
+        #expect(outcome.errors.contains("a page about this run: keel report $DIR/run"))
+        let page = try keel(["report", "run"], in: files.folder.path)
+        #expect(page.code == 0, "\(page.errors)")
+        #expect(
+            try Files.readText(files.path("run/report.html")).contains(
+                "Warned at step 2: no evaluation had &quot;eval_nothing&quot;"))
+    }
+
     /// A run that fails says so on its page, as does the run that goes on from it.
     @Test func pagesTellOfFailures() throws {
         let files = try TrainingFolder()

@@ -76,10 +76,11 @@ package enum ReportCommand {
         let groups =
             options.isGrouped
             ? RunGroup.bySeed(runs, isLabelled: !options.labels.isEmpty) : RunGroup.each(runs)
-        return try ReportPage(
+        let page = try ReportPage(
             runs: runs, groups: groups, title: options.title, smoothing: options.smoothing,
-            band: RunChart.Band(rawValue: options.band) ?? .range, x: options.x
-        ).html()
+            band: RunChart.Band(rawValue: options.band) ?? .range, x: options.x)
+        for remark in page.leftOut { Log.warning(remark) }
+        return page.html()
     }
 
     package static let bands = RunChart.Band.allCases.map(\.rawValue)

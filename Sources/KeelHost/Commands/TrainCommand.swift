@@ -39,6 +39,7 @@ package enum TrainCommand {
     /// - Returns: `ok`, or `stopped` after a signal.
     /// - Throws: `KeelError` or `KeelErrors` with the exit codes of the documentation.
     package static func run(_ options: Options, progress: Progress) throws -> ExitCode {
+        Log.keepWarnings()
         let catalog = PluginCatalog(searchPaths: options.pluginPaths)
         let (config, plugins) = try RunConfig.load(
             options.configPath, overrides: options.overrides, outputDir: options.outputDir,
@@ -81,13 +82,18 @@ package enum TrainCommand {
         if let checkpoint { try setup.checkMemory(from: checkpoint.step) }
         let record = try RunLog(directory: config.outputDir, isFresh: checkpoint == nil)
         record.add(checkpoint == nil ? .started : .resumed, step: run.step)
+        record.addWarnings(step: run.step)
+        run.record = record
         do {
             let code = try run.train()
+            record.addWarnings(step: run.step)
             let signal = Signals.stopRequest.map { "by \(Signals.name($0))" }
             record.add(
                 code == .ok ? .finished : .stopped, step: run.step, code == .ok ? nil : signal)
+            if code == .ok { Log.notice("a page about this run: keel report \(config.outputDir)") }
             return code
         } catch {
+            record.addWarnings(step: run.step)
             record.add(.failed, step: run.step, (error as? KeelError)?.description ?? "\(error)")
             throw error
         }

@@ -30,6 +30,8 @@ package final class Run: @unchecked Sendable {
     private var saved: (step: Int, isEvaluationDue: Bool)?
     /// nil where the last weights are the result.
     private var best: BestModel?
+    /// Gets the warnings of the steps.
+    var record: RunLog?
 
     /// Opens the output folder; nothing but a new or resumed run may be in it.
     init(
@@ -150,6 +152,7 @@ package final class Run: @unchecked Sendable {
     }
 
     private func write(_ values: OrderedDictionary<String, Double>) throws {
+        record?.addWarnings(step: step)
         try log.log(
             step: step, epoch: setup.loop.epoch(after: step), phase: setup.loop.label,
             values: values)

@@ -1,6 +1,6 @@
 import KeelCore
 
-/// How a run began and ended each time it was started: `run_log.jsonl`, which nothing cuts back.
+/// How a run began and ended each time it was started, and what it warned of: `run_log.jsonl`, which nothing cuts back.
 ///
 /// A process that was killed leaves a beginning without an end.
 struct RunLog {
@@ -16,6 +16,8 @@ struct RunLog {
         case stopped
         /// By an error.
         case failed
+        /// It went on, with a warning.
+        case warned
     }
 
     private let output: OutputFile
@@ -35,6 +37,11 @@ struct RunLog {
         if let text { line.append("text", .string(text)) }
         try? output.write(JSON.object(line).text() + "\n")
         try? output.flush()
+    }
+
+    /// Adds the warnings since the last time.
+    func addWarnings(step: Int) {
+        for text in Log.takeWarnings() { add(.warned, step: step, text) }
     }
 
     /// What a folder's log says, in order; lines that cannot be read are passed over.

@@ -8,17 +8,29 @@ struct Evaluation {
     /// The colour of the run.
     let color: Int
 
-    /// - Throws: `KeelError` (badData) for an `eval*.json` that is no JSON.
-    static func load(_ groups: [RunGroup]) throws -> [Evaluation] {
+    /// Those of some runs; a file that cannot be read is left out, with a remark that names it.
+    ///
+    /// - Throws: `KeelError` (io) for a folder that cannot be listed.
+    static func load(
+        _ groups: [RunGroup]
+    ) throws -> (found: [Evaluation], remarks: [String]) {
         let runs = groups.enumerated().flatMap { index, group in group.runs.map { (index, $0) } }
-        return try runs.flatMap { color, run -> [Evaluation] in
+        var remarks: [String] = []
+        let evaluations = try runs.flatMap { color, run -> [Evaluation] in
             guard Files.isDirectory(run.path) else { return [] }
             let files = try Files.list(run.path).filter {
                 $0.hasPrefix("eval") && $0.hasSuffix(".json")
             }
-            let found = try files.compactMap { name -> (String, JSON)? in
+            let found = files.compactMap { name -> (String, JSON)? in
                 let path = Files.join(run.path, name)
-                let report = try JSON.parse(try Files.read(path), name: path)
+                let report: JSON
+                do {
+                    report = try JSON.parse(try Files.read(path), name: path)
+                } catch {
+                    let what = (error as? KeelError)?.what ?? "\(error)"
+                    remarks.append("\(path) was left out, it cannot be read: \(what).")
+                    return nil
+                }
                 return report["model"]?["reward"] == nil && report["model"]?["length_tokens"] == nil
                     ? nil : (String(name.dropLast(5)), report)
             }
@@ -28,6 +40,7 @@ struct Evaluation {
                     color: color)
             }
         }
+        return (evaluations, remarks)
     }
 
     /// A model of an evaluation: a column of the table.

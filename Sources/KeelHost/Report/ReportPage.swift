@@ -12,10 +12,12 @@ struct ReportPage {
     let title: String
     private let samples: [SampleLog]
     private let evaluations: [Evaluation]
+    /// What was left out of the page.
+    let leftOut: [String]
 
     /// Reads what the page needs beside the metrics.
     ///
-    /// - Throws: `KeelError` for samples and evaluations that cannot be read.
+    /// - Throws: `KeelError` for samples that cannot be read.
     init(
         runs: [RunRecord], groups: [RunGroup], title: String = "", smoothing: Int? = nil,
         band: RunChart.Band = .range, x: String = "step"
@@ -33,7 +35,7 @@ struct ReportPage {
             try SampleLog(
                 Files.join(run.path, "samples.jsonl"), steps: isFew ? 2 : 8, most: isFew ? 4 : 8)
         }
-        evaluations = try Evaluation.load(groups)
+        (evaluations, leftOut) = try Evaluation.load(groups)
     }
 
     /// The whole page.
@@ -156,6 +158,7 @@ struct ReportPage {
             let name = runs.count > 1 ? "<b>\(Markup.escape(run.label))</b>: " : ""
             items += own.map { "<li>\(name)\(Markup.escape($0))</li>\n" }
         }
+        items += leftOut.map { "<li>\(Markup.escape($0))</li>\n" }
         return items.isEmpty ? "" : "<div class=\"remarks\"><ul>\n\(items.joined())</ul></div>\n"
     }
 

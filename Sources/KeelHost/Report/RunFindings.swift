@@ -43,13 +43,21 @@ struct RunFindings {
         self.remarks = remarks
     }
 
-    /// How the run ended before it was done, each time.
+    /// How the run ended before it was done, each time, and what it warned of.
     private static func ends(_ run: RunRecord) -> [String] {
         guard run.manifest != nil else { return [] }
         var remarks: [String] = []
         var running: Int?
+        var warnings: [(text: String, step: Int, count: Int)] = []
         for (event, step, text) in RunLog.read(run.path) {
             switch event {
+            case .warned:
+                let text = text ?? ""
+                if let known = warnings.firstIndex(where: { $0.text == text }) {
+                    warnings[known].count += 1
+                } else {
+                    warnings.append((text, step, 1))
+                }
             case .started, .resumed:
                 if let running {
                     remarks.append(
@@ -68,6 +76,9 @@ struct RunFindings {
             }
         }
         return remarks
+            + warnings.map { text, step, count in
+                "Warned \(count > 1 ? "\(count) times, first " : "")at step \(step): \(text)"
+            }
     }
 
     /// Values that are no numbers.
