@@ -20,12 +20,7 @@ struct ALOL: AdvantageObjective {
 
     @Param("clip_range", 0.0..., "Bounds of the ratio, 1 - c and 1 + c; 0: only capped at e^20.")
     var clipRange = 0.9
-    @Param("advantage_filter", "positive: rows with A ≤ 0 leave the data; none: they weigh 0.")
-    var advantageFilter = AdvantageFilter.positive
-    @Param("weight_by_advantage", "false: every row of positive advantage weighs the same.")
-    var weightByAdvantage = true
-    @Param("value_epochs", 0.0..., "Epochs of the value phase; 0: V comes from the data.")
-    var valueEpochs = 10.0
+    let shared = AdvantageParameters()
 
     func policyLoss(_ rows: Rows, _ advantage: Tensor) -> Tensor {
         let ratio = ImportanceRatio(rows.seqLogprobs - rows.refSeqLogprobs, clip: clipRange)
@@ -44,12 +39,7 @@ struct ALOLSeq: AdvantageObjective {
 
     @Param("clip_range", 0.0..., "Bounds of the ratio, 1 - c and 1 + c; 0: only capped at e^20.")
     var clipRange = 0.9
-    @Param("advantage_filter", "positive: rows with A ≤ 0 leave the data; none: they weigh 0.")
-    var advantageFilter = AdvantageFilter.positive
-    @Param("weight_by_advantage", "false: every row of positive advantage weighs the same.")
-    var weightByAdvantage = true
-    @Param("value_epochs", 0.0..., "Epochs of the value phase; 0: V comes from the data.")
-    var valueEpochs = 10.0
+    let shared = AdvantageParameters()
 
     func policyLoss(_ rows: Rows, _ advantage: Tensor) -> Tensor {
         let ratio = ImportanceRatio(rows.logprobs - rows.refLogprobs, clip: clipRange)
@@ -66,12 +56,7 @@ struct ALOLRefFree: AdvantageObjective {
     static let help = "A-LoL without the importance ratio: likelihood weighted by advantage."
     static let reads: Needs = [.scored, .seqLogprobs, .rewards, .seqValues]
 
-    @Param("advantage_filter", "positive: rows with A ≤ 0 leave the data; none: they weigh 0.")
-    var advantageFilter = AdvantageFilter.positive
-    @Param("weight_by_advantage", "false: every row of positive advantage weighs the same.")
-    var weightByAdvantage = true
-    @Param("value_epochs", 0.0..., "Epochs of the value phase; 0: V comes from the data.")
-    var valueEpochs = 10.0
+    let shared = AdvantageParameters()
 
     func policyLoss(_ rows: Rows, _ advantage: Tensor) -> Tensor {
         -advantage * rows.seqLogprobs  // [batch]
@@ -91,12 +76,7 @@ struct ALOLKL: AdvantageObjective {
 
     @Param("kl_coef", 0.0..., "Weight of the penalty; rows of a smaller advantage are pushed down.")
     var klCoef = 0.1
-    @Param("advantage_filter", "positive: rows with A ≤ 0 leave the data; none: they weigh 0.")
-    var advantageFilter = AdvantageFilter.positive
-    @Param("weight_by_advantage", "false: every row of positive advantage weighs the same.")
-    var weightByAdvantage = true
-    @Param("value_epochs", 0.0..., "Epochs of the value phase; 0: V comes from the data.")
-    var valueEpochs = 10.0
+    let shared = AdvantageParameters()
 
     func policyLoss(_ rows: Rows, _ advantage: Tensor) -> Tensor {
         let logratio = rows.seqLogprobs - rows.refSeqLogprobs  // [batch]

@@ -9,6 +9,16 @@ enum AdvantageFilter: String, CaseIterable {
     case none
 }
 
+/// The parameters that all A-LoL objectives share.
+struct AdvantageParameters: ParameterGroup {
+    @Param("advantage_filter", "positive: rows with A ≤ 0 leave the data; none: they weigh 0.")
+    var filter = AdvantageFilter.positive
+    @Param("weight_by_advantage", "false: every row of positive advantage weighs the same.")
+    var weightByAdvantage = true
+    @Param("value_epochs", 0.0..., "Epochs of the value phase; 0: V comes from the data.")
+    var valueEpochs = 10.0
+}
+
 /// The phases that all A-LoL objectives share.
 ///
 /// `value`: V(x) is fitted to the rewards of the reference's own responses, (V - R)², by a head that pools the frozen
@@ -16,8 +26,7 @@ enum AdvantageFilter: String, CaseIterable {
 protocol AdvantageObjective: Objective, Preparing where Batch == Rows {
     /// The columns of the policy phase.
     static var reads: Needs { get }
-    var advantageFilter: AdvantageFilter { get }
-    var weightByAdvantage: Bool { get }
+    var shared: AdvantageParameters { get }
     /// The loss, `[batch]` or `[batch, time]`, given each row's weight A⁺, `[batch]`.
     func policyLoss(_ rows: Rows, _ advantage: Tensor) -> Tensor
 }
@@ -46,7 +55,7 @@ extension AdvantageObjective {
         let advantages = zip(rewards, values).map { $0 - $1 }
         let kept = advantages.map { $0 > 0 }
         try columns.put("advantages", Column(advantages))
-        if advantageFilter == .positive {
+        if shared.filter == .positive {
             let weights = columns.has("weight") ? try columns("weight").values : []
             try columns.put(
                 "weight",
@@ -84,7 +93,7 @@ extension AdvantageObjective {
         }
         let advantage = relu(rows.advantages)  // A⁺, [batch]
         rows.metric("alol/advantage", rows.advantages)
-        return policyLoss(rows, weightByAdvantage ? advantage : advantage > 0)
+        return policyLoss(rows, shared.weightByAdvantage ? advantage : advantage > 0)
     }
 }
 

@@ -38,18 +38,12 @@ struct PPO: Objective, Preparing, Stateful {
     // What is optimised.
     @Param("kl_coef", 0.0..., "β: weight of the KL to the reference in the reward.")
     var klCoef = 0.05
-    @Param("kl_estimator", "The estimate of that KL at a token.") var klEstimator = KLEstimator.k1
-    @Param("kl_control", "fixed, or adaptive: kl_coef follows the KL towards kl_target.")
-    var klControl = Control.fixed
-    @Param("kl_target", 1e-6...1e6, "KL per response in nats that adaptive steers to.")
-    var klTarget = 6.0
-    @Param("kl_horizon", 1.0..., "Responses over which adaptive acts.") var klHorizon = 10_000.0
+    /// `kl_estimator`, `kl_control`, `kl_target`, `kl_horizon`.
+    let klPenalty = KLPenaltyParameters()
 
     // Advantages.
-    @Param("gamma", 0.0...1.0, "γ: discount.") var gamma = 1.0
-    @Param("lam", 0.0...1.0, "λ of generalised advantage estimation.") var lam = 0.95
-    @Param("bootstrap_truncated", "Responses cut at the limit go on with the critic's value.")
-    var bootstrapTruncated = false
+    /// `gamma`, `lam`, `bootstrap_truncated`.
+    let estimation = AdvantageEstimation()
     @Param("whiten_rewards", "Token rewards by their standard deviation over the roll-out.")
     var whitenRewards = false
     @Param("whiten_advantages", "Advantages with mean 0 and variance 1 over the roll-out.")
@@ -58,12 +52,8 @@ struct PPO: Objective, Preparing, Stateful {
         .biased
 
     // The loss.
-    @Param("clip_range", 0.0..., "ε: how far the ratio may fall; with clip_range_high 0: no clip.")
-    var clipRange = 0.2
-    @Param("clip_range_high", (-1.0)..., "How far the ratio may rise above 1; -1: clip_range.")
-    var clipRangeHigh = -1.0
-    @Param("dual_clip", 0.0..., "Bounds the loss of bad tokens at this times -A; 0: off.")
-    var dualClip = 0.0
+    /// `clip_range`, `clip_range_high`, `dual_clip`.
+    let clip = RatioClip()
     @Param("policy_kl_coef", 0.0..., "Weight of KL(π_old, π) in the loss: PPO-penalty.")
     var policyKLCoef = 0.0
     @Param(
@@ -84,7 +74,6 @@ struct PPO: Objective, Preparing, Stateful {
     @Param("critic_warmup_steps", 0..., "Steps that train the critic alone, before the policy's.")
     var criticWarmupSteps = 0
 
-    enum Control: String, CaseIterable { case fixed, adaptive }
     enum Variance: String, CaseIterable { case biased, unbiased }
 
     /// The coefficients in force; those of the parameters until a controller has moved them.
@@ -97,12 +86,12 @@ struct PPO: Objective, Preparing, Stateful {
         if klCoef > 0 || refKLCoef > 0 { call.need("ref_logprobs") }
         if entCoef > 0 { call.need("entropy") }
         if samplerCorrection != .none { call.need("behavior_logprobs") }
-        if bootstrapTruncated { ["bootstrap_values", "finished"].forEach(call.need) }
+        estimation.need(call)
         let perBatch = call.fact("rollout_rows")
-        guard klControl == .fixed || !(perBatch >= 5 * klHorizon) else {
+        guard klPenalty.control == .fixed || !(perBatch >= 5 * klPenalty.horizon) else {
             throw PluginError(
                 .invalid,
-                "kl_horizon \(klHorizon) is too short for roll-outs of \(Int(perBatch)) responses: more than \(perBatch / 5), please"
+                "kl_horizon \(klPenalty.horizon) is too short for roll-outs of \(Int(perBatch)) responses: more than \(perBatch / 5), please"
             )
         }
     }
@@ -114,7 +103,8 @@ struct PPO: Objective, Preparing, Stateful {
         let mask = rollout.mask
         let values = try columns("old_values")
 
-        var rewards = rollout.tokenRewards(klCoef: beta, estimator: klEstimator)  // [batch, time]
+        // [batch, time]
+        var rewards = rollout.tokenRewards(klCoef: beta, estimator: klPenalty.estimator)
         rollout.report(klCoef: beta, rewards: rewards)
         try columns.put("shaped_rewards", rewards)
 
@@ -123,26 +113,16 @@ struct PPO: Objective, Preparing, Stateful {
             rewards = whiten(rewards, mask: mask, unbiased: isUnbiased, shift: false)
         }
         var (advantages, returns) = gae(
-            rewards: rewards, values: values, mask: mask, gamma: gamma, lam: lam,
-            bootstrap: try bootstrap(columns))
+            rewards: rewards, values: values, mask: mask, gamma: estimation.gamma,
+            lam: estimation.lam, bootstrap: try estimation.bootstrap(columns))
         columns.metric(
             "val/var_explained", explainedVariance(values: values, returns: returns, mask: mask))
         if whitenAdvantages { advantages = whiten(advantages, mask: mask, unbiased: isUnbiased) }
         try columns.put("advantages", advantages)
         try columns.put("returns", returns)
 
-        if klControl == .adaptive, rollout.count > 0 {
-            beta = KLControl.adaptive(target: klTarget, horizon: klHorizon)
-                .next(beta, kl: rollout.mean(rollout.sequenceKL), count: rollout.count)
-        }
+        beta = klPenalty.next(beta, after: rollout)
         penalty.follow(policyKLTarget)
-    }
-
-    /// V(x, y) of the whole response where it was cut off, else 0: `[batch]`; nil when that is off.
-    private func bootstrap(_ columns: Columns) throws -> [Double]? {
-        guard bootstrapTruncated, columns.has("bootstrap_values") else { return nil }
-        let finished = try columns("finished").values
-        return zip(try columns("bootstrap_values").values, finished).map { $1 == 0 ? $0 : 0 }
     }
 
     // MARK: - The loss
@@ -159,9 +139,7 @@ struct PPO: Objective, Preparing, Stateful {
     private func policyLoss(_ rows: Rows) throws -> Tensor {
         let logratio = rows.logprobs - rows.oldLogprobs
         let ratio = importanceRatio(rows.logprobs, rows.oldLogprobs)  // [batch, time]
-        let surrogate = clippedSurrogate(
-            ratio: ratio, advantages: perToken(rows.advantages), low: clipRange,
-            high: clipRangeHigh < 0 ? clipRange : clipRangeHigh, dualClip: dualClip)
+        let surrogate = clip.surrogate(ratio, rows.advantages)
         var loss = surrogate.loss
         if let correction = samplerCorrection.correction {
             loss =

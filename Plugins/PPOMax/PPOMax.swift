@@ -42,12 +42,8 @@ struct PPOMax: Objective, Preparing, Stateful {
     @Param(
         "kl_coef", "β: weight of the KL to the reference in the reward; null: 0.05, released 0.01.")
     var klCoef: Double? = nil
-    @Param("kl_estimator", "The estimate of that KL at a token.") var klEstimator = KLEstimator.k1
-    @Param("kl_control", "fixed, or adaptive: kl_coef follows the KL towards kl_target.")
-    var klControl = Control.fixed
-    @Param("kl_target", 1e-6...1e6, "KL per response in nats that adaptive steers to.")
-    var klTarget = 6.0
-    @Param("kl_horizon", 1.0..., "Responses over which adaptive acts.") var klHorizon = 10_000.0
+    /// `kl_estimator`, `kl_control`, `kl_target`, `kl_horizon`.
+    let klPenalty = KLPenaltyParameters()
     @Param(
         "reward_scaling",
         "none, scale (score / std) or normalize ((score - mean) / std); null: normalize, released scale."
@@ -59,10 +55,8 @@ struct PPOMax: Objective, Preparing, Stateful {
     var whitenRewards = false
 
     // Advantages.
-    @Param("gamma", 0.0...1.0, "γ: discount.") var gamma = 1.0
-    @Param("lam", 0.0...1.0, "λ of generalised advantage estimation.") var lam = 0.95
-    @Param("bootstrap_truncated", "Responses cut at the limit go on with the critic's value.")
-    var bootstrapTruncated = false
+    /// `gamma`, `lam`, `bootstrap_truncated`.
+    let estimation = AdvantageEstimation()
     @Param("whiten_advantages", "Advantages with mean 0 and variance 1 over the roll-out.")
     var whitenAdvantages = false
     @Param("whiten_variance", "Divides by n (biased) or n - 1.") var whitenVariance = Variance
@@ -73,12 +67,8 @@ struct PPOMax: Objective, Preparing, Stateful {
     // The loss.
     @Param("importance_sampling", "Ratios to the reference policy instead of the one that sampled.")
     var importanceSampling = false
-    @Param("clip_range", 0.0..., "ε: how far the ratio may fall; with clip_range_high 0: no clip.")
-    var clipRange = 0.2
-    @Param("clip_range_high", (-1.0)..., "How far the ratio may rise above 1; -1: clip_range.")
-    var clipRangeHigh = -1.0
-    @Param("dual_clip", 0.0..., "Bounds the loss of bad tokens at this times -A; 0: off.")
-    var dualClip = 0.0
+    /// `clip_range`, `clip_range_high`, `dual_clip`.
+    let clip = RatioClip()
     @Param("clip_range_value", 0.0..., "How far a value may move from the roll-out's; 0: no clip.")
     var clipRangeValue = 0.2
     @Param("vf_coef", 0.0..., "c_V: weight of the value loss.") var vfCoef = 1.0
@@ -94,7 +84,6 @@ struct PPOMax: Objective, Preparing, Stateful {
         case paper = "ppo-max"
         case released = "ppo-max-released"
     }
-    enum Control: String, CaseIterable { case fixed, adaptive }
     enum Variance: String, CaseIterable { case biased, unbiased }
 
     private var scaling = ScoreScaling.normalize
@@ -119,7 +108,7 @@ struct PPOMax: Objective, Preparing, Stateful {
         scaling = known
         if beta > 0 || importanceSampling { call.need("ref_logprobs") }
         if entCoef > 0 { call.need("entropy") }
-        if bootstrapTruncated { ["bootstrap_values", "finished"].forEach(call.need) }
+        estimation.need(call)
         if !isPaper, criticWarmupSteps > 0 {
             call.log(
                 "ppo-max-released has no critic phase: critic_warmup_steps is \(criticWarmupSteps), set it to 0",
@@ -144,7 +133,8 @@ struct PPOMax: Objective, Preparing, Stateful {
             columns.metric("reward_clip/fraction", rollout.mean(held))
         }
 
-        var rewards = rollout.tokenRewards(klCoef: beta, estimator: klEstimator)  // [batch, time]
+        // [batch, time]
+        var rewards = rollout.tokenRewards(klCoef: beta, estimator: klPenalty.estimator)
         rollout.report(klCoef: beta, rewards: rewards)
         try columns.put("shaped_rewards", rewards)
 
@@ -153,8 +143,8 @@ struct PPOMax: Objective, Preparing, Stateful {
             rewards = whiten(rewards, mask: mask, unbiased: isUnbiased, shift: false)
         }
         var (advantages, returns) = gae(
-            rewards: rewards, values: values, mask: mask, gamma: gamma, lam: lam,
-            bootstrap: try bootstrap(columns))
+            rewards: rewards, values: values, mask: mask, gamma: estimation.gamma,
+            lam: estimation.lam, bootstrap: try estimation.bootstrap(columns))
         columns.metric(
             "val/var_explained", explainedVariance(values: values, returns: returns, mask: mask))
         if whitenAdvantages { advantages = whiten(advantages, mask: mask, unbiased: isUnbiased) }
@@ -170,10 +160,7 @@ struct PPOMax: Objective, Preparing, Stateful {
         try columns.put("advantages", advantages)
         try columns.put("returns", returns)
 
-        if klControl == .adaptive, rollout.count > 0 {
-            beta = KLControl.adaptive(target: klTarget, horizon: klHorizon)
-                .next(beta, kl: rollout.mean(rollout.sequenceKL), count: rollout.count)
-        }
+        beta = klPenalty.next(beta, after: rollout)
     }
 
     private func reportScores(_ columns: Columns, _ rollout: RolloutColumns, _ name: String) {
@@ -181,13 +168,6 @@ struct PPOMax: Objective, Preparing, Stateful {
         columns.metric("\(name)_mean", mean)
         let squares = rollout.scores.map { ($0 - mean) * ($0 - mean) }
         columns.metric("\(name)_std", rollout.mean(squares).squareRoot())
-    }
-
-    /// V(x, y) of the whole response where it was cut off, else 0: `[batch]`; nil when that is off.
-    private func bootstrap(_ columns: Columns) throws -> [Double]? {
-        guard bootstrapTruncated, columns.has("bootstrap_values") else { return nil }
-        let finished = try columns("finished").values
-        return zip(try columns("bootstrap_values").values, finished).map { $1 == 0 ? $0 : 0 }
     }
 
     // MARK: - The loss
@@ -204,9 +184,7 @@ struct PPOMax: Objective, Preparing, Stateful {
     private func policyLoss(_ rows: Rows) -> Tensor {
         let old = importanceSampling ? rows.refLogprobs : rows.oldLogprobs
         let ratio = importanceRatio(rows.logprobs, old)  // [batch, time]
-        let surrogate = clippedSurrogate(
-            ratio: ratio, advantages: perToken(rows.advantages), low: clipRange,
-            high: clipRangeHigh < 0 ? clipRange : clipRangeHigh, dualClip: dualClip)
+        let surrogate = clip.surrogate(ratio, rows.advantages)
         rows.metric("loss/policy_avg", surrogate.loss)
         rows.metric("policy/approxkl_avg", 0.5 * (rows.logprobs - rows.oldLogprobs).square())
         rows.metric("policy/clipfrac_avg", surrogate.low + surrogate.high)

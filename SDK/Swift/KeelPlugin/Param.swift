@@ -58,15 +58,32 @@ extension Param: AnyParam {
     }
 }
 
+/// Parameters that relatives have in common: a struct of `@Param`s, held as a stored property of each.
+///
+///     struct Discount: ParameterGroup {
+///         @Param("gamma", 0.0...1.0, "Discount.") var gamma = 1.0
+///     }
+///     struct Mine: Objective {
+///         let discount = Discount()
+///
+/// To the host they are the component's own, in the place where the group is declared.
+public protocol ParameterGroup {}
+
 /// The parameters of an instance, in the order of their declaration, those of superclasses first.
 func parameters(of instance: Any) -> [any AnyParam] {
     var found: [any AnyParam] = []
     var mirror: Mirror? = Mirror(reflecting: instance)
     while let level = mirror {
-        found = level.children.compactMap { $0.value as? any AnyParam } + found
+        found = level.children.flatMap { own($0.value) } + found
         mirror = level.superclassMirror
     }
     return found
+}
+
+/// What a stored property adds to them: itself, or the parameters of a group.
+private func own(_ value: Any) -> [any AnyParam] {
+    if let parameter = value as? any AnyParam { return [parameter] }
+    return value is any ParameterGroup ? parameters(of: value) : []
 }
 
 // MARK: Declarations
