@@ -31,6 +31,27 @@ import Testing
         return try JSON.parse(outcome.output)
     }
 
+    /// A run's own config judges another model where the run's model and data are gone; what rewards name must be there.
+    @Test func restOfTheConfigNeedNotBeThere() throws {
+        let config = { (rewards: String) in
+            """
+            { "model": { "path": "gone" }, "data": { "train": "gone.jsonl" }, "reference": { "path": "gone" },
+              "objective": { "plugin": "./gone.so" }, "rewards": [ \(rewards) ], "output_dir": "run" }
+            """
+        }
+        try folder.write("run.json", config("{ \"plugin\": \"length\" }"))
+        let report = try eval(["--model", "base", "--data", "valid.jsonl", "--rewards", "run.json"])
+        #expect(report["model"]?["rewards"]?["length"]?.double != nil)
+        try folder.write(
+            "run.json", config("{ \"plugin\": \"model\", \"model\": { \"path\": \"gone\" } }"))
+        let outcome = try keel(
+            ["eval", "--model", "base", "--data", "valid.jsonl", "--rewards", "run.json"],
+            in: folder.path)
+        #expect(outcome.code == ExitCode.noInput.rawValue)
+        #expect(outcome.errors.contains("rewards[0].model.path: no such folder: gone"))
+        #expect(!outcome.errors.contains("data.train"))
+    }
+
     @Test func aModelAgainstItselfIsEven() throws {
         let report = try eval([
             "--model", "base", "--against", "base", "--reference", "base", "--data", "valid.jsonl",

@@ -26,6 +26,7 @@ package enum ConfigAliases {
             "epochs": "num_train_epochs", "num_epochs": "num_train_epochs",
             "save_every": "save_steps",
             "steps_per_eval": "eval_steps", "group_size": "num_generations",
+            "baseline_update_threshold": "ref_model_update_threshold",
             "num_ppo_epochs": "num_iterations", "generation_batch_size": "rollout_batch_size",
         ],
         "sampler": ["temp": "temperature"],

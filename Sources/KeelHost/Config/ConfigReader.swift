@@ -9,17 +9,18 @@ package final class ConfigReader {
     package private(set) var notes: [String] = []
     /// What relative paths are relative to.
     private let folder: String
-    private let allowsMissing: Bool
+    /// The sections and keys that are wanted; nil = all.
+    private let wanted: [String]?
     private var root = JSONObject()
 
     /// - Parameters:
     ///   - path: the config file.
     ///   - overrides: `a.b=value` each; the value is JSON, or else a string.
-    ///   - allowsMissing: required keys may be left out.
+    ///   - wanted: sections and keys; nil = all. What else is there may be left out, and what it names too.
     /// - Throws: `KeelError` when the file cannot be read or is not JSON: nothing else can be said then.
-    package init(path: String, overrides: [String] = [], allowsMissing: Bool = false) throws {
+    package init(path: String, overrides: [String] = [], wanted: [String]? = nil) throws {
         folder = Files.parent(Files.absolute(path))
-        self.allowsMissing = allowsMissing
+        self.wanted = wanted
         root = try parse(path)
         renameAliases()
         for override in overrides { apply(override) }
@@ -107,7 +108,7 @@ package final class ConfigReader {
                 unknown(name, at, among: keys)
             }
         }
-        guard !allowsMissing else { return }
+        guard wanted == nil else { return }
         for key in keys where object[key.spec.name] == nil {
             let at = path.isEmpty ? key.spec.name : "\(path).\(key.spec.name)"
             if key.spec.isRequired {
@@ -163,6 +164,8 @@ package final class ConfigReader {
         let home = text.hasPrefix("~/") ? Files.environment("HOME") : nil
         let written = home.map { Files.join($0, String(text.dropFirst(2))) } ?? text
         let full = Files.absolute(Files.join(folder, written))
+        let isWanted = wanted?.contains { path == $0 || path.hasPrefix($0 + ".") } ?? true
+        guard isWanted else { return full }
         switch kind {
         case .output: return full
         case .plugin:

@@ -29,14 +29,17 @@ extension RunConfig {
         return config
     }
 
-    /// The `rewards` and `combine` sections of a file, which need hold nothing else.
+    /// The `rewards`, `combine` and `sampler` sections of a file, which need hold nothing else; models and rows that
+    /// the rest of it names need not be there.
     ///
     /// - Throws: as `load`; also when the file has no rewards.
     package static func loadRewards(
         _ path: String, overrides: [String] = [],
         validate: (RunConfig, ConfigReader) -> Void = { _, _ in }
     ) throws -> RunConfig {
-        let reader = try ConfigReader(path: path, overrides: overrides, allowsMissing: true)
+        let reader = try ConfigReader(
+            path: path, overrides: overrides,
+            wanted: ["rewards", "combine", "sampler", "data.chat_template"])
         var config = reader.read(RunConfig.self)
         config.checkRewards(reader)
         if config.rewards.isEmpty {
@@ -122,10 +125,28 @@ extension RunConfig {
                 "train.\(key) asks for evaluations, but data.valid names no rows",
                 at: "train.\(key)", fix: "add \"valid\": \"FILE.jsonl\" to \"data\", or remove it")
         }
+        checkUpdate(reader)
         if train.evalGenerations, rewards.isEmpty {
             reader.report(
                 "train.eval_generations needs rewards that judge the answers",
                 at: "train.eval_generations", fix: "name plugins in \"rewards\", or remove it")
+        }
+    }
+
+    /// The reference follows evaluations of answers: a loss is measured against the reference itself.
+    private func checkUpdate(_ reader: ConfigReader) {
+        guard train.refModelUpdateThreshold != nil else { return }
+        let key = "train.ref_model_update_threshold"
+        if !train.evalGenerations || train.evalSteps == nil {
+            reader.report(
+                "\(key) compares evaluations of the policy's answers, and the config asks for none",
+                at: key,
+                fix: "set train.eval_generations to true and train.eval_steps, or remove it")
+        }
+        if let metric = train.metricForBestModel, metric.hasSuffix("loss") {
+            reader.report(
+                "\(key) cannot go by \"\(metric)\", which changes with the reference", at: key,
+                fix: "remove train.metric_for_best_model, or name eval_reward")
         }
     }
 

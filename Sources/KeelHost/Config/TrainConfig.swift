@@ -132,6 +132,12 @@ package struct TrainConfig: ConfigSection {
     )
     package var refModelResetKL: Double? = nil
 
+    @Key(
+        "ref_model_update_threshold", .from(0),
+        "Offline: the policy becomes the reference after an evaluation whose answers are better by more than this than "
+            + "the reference's own (A-LoL); null: never.")
+    package var refModelUpdateThreshold: Double? = nil
+
     @Key("ptx_coef", .from(0), "Weight of the token mean of -log p over data.ptx in every step.")
     package var ptxCoef = 0.0
 

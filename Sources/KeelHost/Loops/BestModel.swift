@@ -9,8 +9,7 @@ struct BestModel {
     /// The folder in the run's that holds the weights of the best evaluation.
     static let folder = "best"
 
-    private let metric: String
-    private let isGreaterBetter: Bool
+    private let mark: EvaluationMark
     private let directory: String
     private var value: Double?
     /// The step it was found at; nil before the policy's first.
@@ -18,13 +17,8 @@ struct BestModel {
 
     /// nil where the config does not ask for it.
     init?(_ config: RunConfig, isOnline: Bool) {
-        let train = config.train
-        guard train.loadBestModelAtEnd else { return nil }
-        let generates = isOnline || train.evalGenerations
-        var name = train.metricForBestModel ?? (generates ? "eval_reward" : "eval_loss")
-        if !name.hasPrefix("eval_") { name = "eval_" + name }
-        metric = name
-        isGreaterBetter = train.greaterIsBetter ?? !name.hasSuffix("loss")
+        guard config.train.loadBestModelAtEnd else { return nil }
+        mark = EvaluationMark(config.train, isOnline: isOnline)
         directory = config.outputDir
     }
 
@@ -38,8 +32,8 @@ struct BestModel {
         _ values: OrderedDictionary<String, Double>, step: Int, isStart: Bool,
         save: (String) throws -> Void
     ) throws {
-        guard let found = values[metric], found.isFinite else { return }
-        if let value, isGreaterBetter ? found <= value : found >= value { return }
+        guard let found = mark.value(values) else { return }
+        if let value, !mark.isBetter(found, than: value) { return }
         if !isStart {
             try AtomicWrite.directory(Files.join(directory, BestModel.folder), save)
         }
@@ -52,13 +46,13 @@ struct BestModel {
     func finish() throws {
         guard let value else {
             Log.warning(
-                "no evaluation had \"\(metric)\" (train.metric_for_best_model): the last weights are the result"
+                "no evaluation had \"\(mark.metric)\" (train.metric_for_best_model): the last weights are the result"
             )
             return
         }
         guard let step else {
             Log.warning(
-                "no evaluation was better than the start's \(metric) of \(value): the last weights are the result"
+                "no evaluation was better than the start's \(mark.metric) of \(value): the last weights are the result"
             )
             return
         }
@@ -67,7 +61,7 @@ struct BestModel {
             let bytes = try Files.read(Files.join(best, name))
             try AtomicWrite.file(Files.join(directory, name), bytes)
         }
-        Log.notice("the weights of step \(step) are the result: \(metric) \(value)")
+        Log.notice("the weights of step \(step) are the result: \(mark.metric) \(value)")
     }
 
     // MARK: - State

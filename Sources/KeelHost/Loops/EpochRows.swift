@@ -4,11 +4,19 @@ import KeelData
 
 /// Which rows a step takes: its place in the epoch, in the order that the data sampler gave the epoch.
 final class EpochRows {
+    /// What a phase has behind it where these rows take the place of others: steps, epochs, and numbers of epochs.
+    struct Lap {
+        var step = 0
+        var epochs = 0.0
+        var epoch = 0
+    }
+
     private let order: EpochOrder
     private let sampler: DataSamplerInstance?
     private let seed: UInt64
     private let columns: [String: Column]
     private let row: (Int) -> JSON
+    private let lap: Lap
     /// The order of the epoch in use, asked for once, and the sampler's state from before it was asked.
     private var current: (epoch: Int, order: [Int], before: Instance.State?)?
 
@@ -19,11 +27,13 @@ final class EpochRows {
     ///   - columns: [count] columns that the sampler may read for its order.
     ///   - row: a data set row, for a sampler that needs them.
     ///   - seed: of the order without a sampler.
+    ///   - lap: where the first epoch of these rows begins.
     init(
         count: Int, perStep: Int, sampler: DataSamplerInstance?, columns: [String: Column] = [:],
-        row: @escaping (Int) -> JSON = { _ in .null }, seed: UInt64 = 0
+        row: @escaping (Int) -> JSON = { _ in .null }, seed: UInt64 = 0, lap: Lap = Lap()
     ) {
         self.seed = seed
+        self.lap = lap
         order = EpochOrder(rowCount: count, rowsPerStep: perStep)
         self.sampler = sampler
         self.columns = columns
@@ -32,13 +42,30 @@ final class EpochRows {
 
     var stepsPerEpoch: Int { order.stepsPerEpoch }
     /// Passes over the rows that are finished after `steps` steps.
-    func progress(after steps: Int) -> Double { order.progress(after: steps) }
+    func progress(after steps: Int) -> Double {
+        lap.epochs + order.progress(after: steps - lap.step)
+    }
+    /// Steps that make `epochs` passes over the rows, those before the lap included.
+    func steps(epochs: Double) -> Int {
+        lap.step + Int(((epochs - lap.epochs) * Double(stepsPerEpoch)).rounded(.up))
+    }
+    /// Steps of the epoch of `step` before it.
+    func stepInEpoch(_ step: Int) -> Int { (step - lap.step) % stepsPerEpoch }
+    /// The number of the epoch of a step.
+    private func epoch(of step: Int) -> Int { lap.epoch + order.epoch(of: step - lap.step) }
+
+    /// The lap of other rows that take over from `step` on.
+    func lap(at step: Int) -> Lap {
+        Lap(
+            step: step, epochs: progress(after: step),
+            epoch: epoch(of: step) + (stepInEpoch(step) == 0 ? 0 : 1))
+    }
 
     /// The numbers of the rows of a step.
     ///
     /// - Throws: what the sampler throws.
     func rows(of step: Int) throws -> [Int] {
-        let epoch = order.epoch(of: step)
+        let epoch = epoch(of: step)
         let rows: [Int]
         if let current, current.epoch == epoch {
             rows = current.order
@@ -47,7 +74,7 @@ final class EpochRows {
             rows = try sampler.map { try order(of: epoch, by: $0) } ?? shuffled(epoch)
             current = (epoch, rows, before)
         }
-        return order.positions(of: step).map { rows[$0] }
+        return order.positions(of: step - lap.step).map { rows[$0] }
     }
 
     private func order(of epoch: Int, by sampler: DataSamplerInstance) throws -> [Int] {
@@ -103,7 +130,7 @@ final class EpochRows {
     /// The sampler's state for a run that goes on with `nextStep`: without feedback it asks for its epoch's
     /// order again, with feedback the order goes along.
     func snapshot(nextStep: Int) throws -> Snapshot? {
-        let isInside = current?.epoch == order.epoch(of: nextStep)
+        let isInside = current?.epoch == epoch(of: nextStep)
         if hasFeedback {
             let order = isInside ? current.map { ($0.epoch, $0.order) } : nil
             let state = try sampler?.save()
@@ -127,5 +154,19 @@ final class EpochRows {
             current = (epoch, rows, nil)
         }
         if let state = Instance.State(json: saved?["state"] ?? saved) { try sampler?.load(state) }
+    }
+}
+
+extension EpochRows.Lap {
+    /// For a checkpoint; doubles keep every bit.
+    var json: JSON {
+        ["step": JSON(step), "epochs": .double(epochs), "epoch": JSON(epoch)]
+    }
+
+    /// What `json` wrote; nothing of it is the first lap.
+    init(json: JSON?) {
+        step = json?["step"]?.int ?? 0
+        epochs = json?["epochs"]?.double ?? 0
+        epoch = json?["epoch"]?.int ?? 0
     }
 }

@@ -11,7 +11,8 @@ final class OfflineLoop: TrainingLoop {
     private let valid: OfflineRows
     private let update: PolicyUpdate
     private let reference: ReferenceLogprobs?
-    private let sampler: DataSamplerInstance?
+    private var sampler: DataSamplerInstance?
+    private let makeSampler: () throws -> DataSamplerInstance?
     private let sampling: Sampling?
     private let config: RunConfig
     /// The policy's answers to the validation prompts, where evaluations ask for them.
@@ -21,34 +22,39 @@ final class OfflineLoop: TrainingLoop {
     /// What it reported, until the next step logs it.
     private var datasetMetrics = MetricSums()
     private var order: EpochRows
+    private var lap = EpochRows.Lap()
     /// The order is that of the rows which `prepare` kept.
     private var hasBegun = false
 
     /// - Parameters:
     ///   - reference: nil when the objective asks for no `ref_*` column.
-    ///   - sampler: nil = every row once an epoch, in random order.
+    ///   - sampler: makes one that has seen nothing; nil = every row once an epoch, in random order.
     ///   - sampling: how `samples.jsonl` is filled; nil leaves it out.
     init(
         rows: OfflineRows, valid: OfflineRows, update: PolicyUpdate,
-        reference: ReferenceLogprobs?, sampler: DataSamplerInstance?, sampling: Sampling?,
+        reference: ReferenceLogprobs?,
+        sampler: @escaping () throws -> DataSamplerInstance? = { nil }, sampling: Sampling?,
         config: RunConfig
-    ) {
+    ) throws {
         self.rows = rows
         self.valid = valid
         self.update = update
         self.reference = reference
-        self.sampler = sampler
+        makeSampler = sampler
+        self.sampler = try sampler()
         self.sampling = sampling
         self.config = config
         perStep = config.train.rowsPerStep * update.communicator.size
         let needsOld = OldPolicy.isNeeded(update.objective.needs(phase: update.phase.name))
         oldPolicy = needsOld ? update.networks.oldPolicy : nil
         seed = UInt64(config.train.seed)
-        order = OfflineLoop.order(rows, Array(0..<rows.count), perStep, sampler, update, seed)
+        order = OfflineLoop.order(
+            rows, Array(0..<rows.count), perStep, self.sampler, update, seed)
         update.keepsRows = order.hasFeedback
     }
 
     var stepsPerEpoch: Int { order.stepsPerEpoch }
+    func steps(epochs: Double) -> Int { max(1, order.steps(epochs: epochs)) }
     func epoch(after steps: Int) -> Double { order.progress(after: steps) }
 
     /// Rows of an optimizer step over all ranks.
@@ -61,12 +67,21 @@ final class OfflineLoop: TrainingLoop {
     /// them, what a `prepare` over all of them gave, and the data set rows.
     private static func order(
         _ rows: OfflineRows, _ places: [Int], _ perStep: Int, _ sampler: DataSamplerInstance?,
-        _ update: PolicyUpdate, _ seed: UInt64, given: [String: Column] = [:]
+        _ update: PolicyUpdate, _ seed: UInt64, given: [String: Column] = [:],
+        lap: EpochRows.Lap = EpochRows.Lap()
     ) -> EpochRows {
         EpochRows(
             count: places.count, perStep: perStep, sampler: sampler,
             columns: rows.orderColumns(of: places, update.sides).merging(given) { $1 },
-            row: { rows.raw(rows.rows[places[$0]].index) }, seed: seed)
+            row: { rows.raw(rows.rows[places[$0]].index) }, seed: seed, lap: lap)
+    }
+
+    /// The order of the rows that are kept, as far as is known.
+    private func makeOrder() -> EpochRows {
+        let places = prepared?.kept ?? Array(0..<rows.count)
+        return OfflineLoop.order(
+            rows, places, perStep, sampler, update, seed,
+            given: prepared?.columns(of: places) ?? [:], lap: lap)
     }
 
     private var preparesDataset: Bool { update.phase.flags.contains(.prepareDataset) }
@@ -80,15 +95,23 @@ final class OfflineLoop: TrainingLoop {
                 rows, update: update, reference: reference, context: context)
             prepared = made.dataset
             datasetMetrics = made.reported
+            order = makeOrder()
         }
-        guard let prepared else { return }
-        order = OfflineLoop.order(
-            rows, prepared.kept, perStep, sampler, update, seed,
-            given: prepared.columns(of: prepared.kept))
-        guard prepared.kept.count < rows.count else { return }
+        guard let prepared, prepared.kept.count < rows.count else { return }
         Log.notice(
             "\(update.objective.component.title) keeps \(prepared.kept.count) of \(rows.count) rows"
         )
+    }
+
+    /// What `prepare` said of all rows goes, and what a data sampler remembers of them.
+    func renew(at step: Int) throws {
+        lap = order.lap(at: step)
+        prepared = nil
+        datasetMetrics = MetricSums()
+        sampler = try makeSampler()
+        update.forgetValues()
+        order = makeOrder()
+        hasBegun = false
     }
 
     func planned(from step: Int, count: Int) throws -> [PlannedRows] {
@@ -97,7 +120,7 @@ final class OfflineLoop: TrainingLoop {
             let shapes = rows.rows.map { PlannedRows.Shape($0) }.sorted { $0.tokens > $1.tokens }
             return [PlannedRows(step: step, rows: Array(shapes.prefix(perStep)))]
         }
-        let end = (step / stepsPerEpoch + 1) * stepsPerEpoch
+        let end = step - order.stepInEpoch(step) + stepsPerEpoch
         return try (step..<min(step + count, end)).map { step in
             let places = try order.rows(of: step).map { prepared?.kept[$0] ?? $0 }
             return PlannedRows(step: step, rows: rows[places].map { .init($0) })
@@ -105,7 +128,7 @@ final class OfflineLoop: TrainingLoop {
     }
 
     func step(_ step: Int) throws -> StepResult {
-        oldPolicy?.begin(step: step, stepsPerEpoch: order.stepsPerEpoch)
+        oldPolicy?.begin(step: step, isEpochStart: order.stepInEpoch(step) == 0)
         let numbers = try order.rows(of: step)
         let places = numbers.map { prepared?.kept[$0] ?? $0 }
         let chosen = rows[places]
@@ -206,20 +229,24 @@ final class OfflineLoop: TrainingLoop {
     }
 
     func snapshot(nextStep: Int) throws -> LoopSnapshot {
-        let (state, prepared) = (try order.snapshot(nextStep: nextStep), prepared)
+        let (state, prepared, lap) = (try order.snapshot(nextStep: nextStep), prepared, lap)
         return LoopSnapshot {
             var object = JSONObject()
             if let state { object["order"] = state.json }
             if let prepared { object["dataset"] = prepared.json }
+            if lap.step > 0 { object["lap"] = lap.json }
             return .object(object)
         }
     }
 
     func restore(_ state: JSON) throws {
-        try order.restore(state["order"])
+        lap = EpochRows.Lap(json: state["lap"])
         if let saved = state["dataset"] {
             prepared = try PreparedDataset(rows: rows.count, json: saved)
         }
+        // Only then: an order counts the rows that are kept.
+        order = makeOrder()
+        try order.restore(state["order"])
     }
 
     func flushCaches() { reference?.flush() }

@@ -26,9 +26,11 @@ final class OldPolicy {
     }
 
     /// Before a step of the phase: takes over the weights where that is due.
-    func begin(step: Int, stepsPerEpoch: Int) {
-        let isEpoch = config.syncEpochs && step % max(1, stepsPerEpoch) == 0
-        if isEpoch || config.syncSteps > 0 && step % config.syncSteps == 0 { weights.sync() }
+    func begin(step: Int, isEpochStart: Bool) {
+        if config.syncEpochs && isEpochStart || config.syncSteps > 0 && step % config.syncSteps == 0
+        {
+            weights.sync()
+        }
     }
 
     /// The log-probs of each completion of each row under the copy, row by row: `[completion][token]`.

@@ -41,8 +41,7 @@ final class PhaseRun {
     var steps: Int {
         switch length {
         case .steps(let steps): steps
-        case .epochs(let epochs):
-            max(1, Int((epochs * Double(loop.stepsPerEpoch)).rounded(.up)))
+        case .epochs(let epochs): loop.steps(epochs: epochs)
         }
     }
 }
@@ -52,17 +51,27 @@ final class PhaseRun {
 /// Steps are those of the whole run; each phase counts its own from 0. A phase begins when the one
 /// before it has ended and its checkpoint is written: what it needs to know of the data (which rows
 /// are kept, how many steps that makes) it finds out then.
+///
+/// Where the reference becomes the policy in the middle of a phase, that phase waits while those before it that value
+/// prompts are made again, and then goes on where it was.
 final class PhasedLoop: TrainingLoop {
     let phases: [PhaseRun]
     private let trainers: Trainers
     /// The phase at work, and the steps of the run before it.
     private var place: (number: Int, firstStep: Int) = (0, 0)
     private var hasBegun = false
+    /// The phase that waits for values of the new reference, and the steps it has made.
+    private var waiting: (number: Int, steps: Int)?
+    private let update: ReferenceUpdate?
+    /// Where the reference last became the policy, in steps of the run.
+    private var updatedAt: Int?
 
-    init(_ phases: [PhaseRun], trainers: Trainers) {
+    /// - Parameter update: nil where the reference stays.
+    init(_ phases: [PhaseRun], trainers: Trainers, update: ReferenceUpdate? = nil) {
         precondition(!phases.isEmpty, "a run without phases")
         self.phases = phases
         self.trainers = trainers
+        self.update = update
     }
 
     private var current: PhaseRun { phases[place.number] }
@@ -78,11 +87,27 @@ final class PhasedLoop: TrainingLoop {
 
     /// Steps of the whole run, as far as is known: phases to come may yet filter their rows.
     var totalSteps: Int {
-        place.firstStep + phases[place.number...].reduce(0) { $0 + $1.steps }
+        var total = place.firstStep + current.steps
+        var number = place.number
+        while let next = following(number) {
+            total += phases[next].steps - (waiting?.number == next ? waiting?.steps ?? 0 : 0)
+            number = next
+        }
+        return total
+    }
+
+    /// The phase after another; what has been trained before one that waits is not trained again.
+    private func following(_ number: Int) -> Int? {
+        phases.indices.dropFirst(number + 1).first {
+            $0 >= waiting?.number ?? 0 || phases[$0].loop is ValueLoop
+        }
     }
 
     /// Whether a phase ends with `steps` steps of the run.
     func isPhaseEnd(_ steps: Int) -> Bool { steps == place.firstStep + current.steps }
+
+    /// Whether a checkpoint is due after `steps` steps: a phase ends, or the reference has just changed.
+    func isTurn(_ steps: Int) -> Bool { isPhaseEnd(steps) || updatedAt == steps }
 
     func epoch(after steps: Int) -> Double { current.loop.epoch(after: steps - place.firstStep) }
 
@@ -127,14 +152,59 @@ final class PhasedLoop: TrainingLoop {
 
     func step(_ step: Int) throws -> StepResult {
         if !hasBegun { try begin() }
-        while isPhaseEnd(step), place.number + 1 < phases.count {
-            try enter(place.number + 1, firstStep: step)
+        while isPhaseEnd(step), let next = following(place.number) {
+            // One that has waited counts its steps on.
+            let made = waiting?.number == next ? waiting?.steps ?? 0 : 0
+            if waiting?.number == next { waiting = nil }
+            try enter(next, firstStep: step - made)
         }
         var result = try current.loop.step(step - place.firstStep)
         if step == place.firstStep {
             for (name, value) in current.dataMetrics { result.metrics[name] = value }
         }
+        if let update { result.metrics["reference/updates"] = Double(update.count) }
         return result
+    }
+
+    // MARK: - The reference
+
+    /// Whether the reference may yet become the policy.
+    var mayUpdate: Bool { update != nil && waiting == nil && trainsPolicy }
+
+    /// Whether the values of a new reference are being made: the policy is as it was at the update.
+    var isWaiting: Bool { waiting != nil }
+
+    /// Looks at an evaluation after `steps` steps: whether the policy is to become the reference.
+    func isUpdateDue(_ values: OrderedDictionary<String, Double>, after steps: Int) -> Bool {
+        guard let update, !isWaiting else { return false }
+        // At its end there is nothing left to train against a new one.
+        let isStart = steps == 0 || !trainsPolicy
+        return update.isDue(values, isStart: isStart) && !isPhaseEnd(steps)
+    }
+
+    /// What the log says of it beside the evaluation.
+    func updateMetrics(isDue: Bool) -> [(String, Double)] {
+        guard let update else { return [] }
+        return [("eval_reference/updates", Double(update.count + (isDue ? 1 : 0)))]
+            + (update.baseline.map { [("eval_reference/baseline", $0)] } ?? [])
+    }
+
+    /// Makes the policy the reference, and ready what depends on it.
+    ///
+    /// - Throws: what loops throw that begin again.
+    func updateReference(after steps: Int) throws {
+        update?.perform()
+        let (own, made) = (place.number, steps - place.firstStep)
+        for number in phases.indices {
+            try phases[number].loop.renew(at: number == own ? made : 0)
+        }
+        updatedAt = steps
+        guard let first = phases[..<own].firstIndex(where: { $0.loop is ValueLoop }) else {
+            return try enter(own, firstStep: place.firstStep)
+        }
+        waiting = (own, made)
+        place = (first, steps)
+        hasBegun = false
     }
 
     func evaluate(step: Int) throws -> OrderedDictionary<String, Double> {
@@ -167,22 +237,46 @@ final class PhasedLoop: TrainingLoop {
     func snapshot(nextStep: Int) throws -> LoopSnapshot {
         let (name, first) = (current.phase.name, place.firstStep)
         let state = try current.loop.snapshot(nextStep: nextStep - first)
+        let reference = update?.json
+        let waiting = try waiting.map { place in
+            (
+                name: phases[place.number].phase.name, steps: place.steps,
+                state: try phases[place.number].loop.snapshot(nextStep: place.steps)
+            )
+        }
         return LoopSnapshot {
-            ["phase": .string(name), "first_step": JSON(first), "state": state.json]
+            var object: JSONObject = [
+                "phase": .string(name), "first_step": JSON(first), "state": state.json,
+            ]
+            if let reference { object["reference"] = reference }
+            if let waiting {
+                object["waiting"] = [
+                    "phase": .string(waiting.name), "steps": JSON(waiting.steps),
+                    "state": waiting.state.json,
+                ]
+            }
+            return .object(object)
         }
     }
 
     /// - Throws: `KeelError` (badData) for a checkpoint of a phase that this run has not.
     func restore(_ state: JSON) throws {
         guard let name = state["phase"]?.string else { return try current.loop.restore(state) }
-        guard let number = phases.firstIndex(where: { $0.phase.name == name }) else {
-            throw KeelError(
-                "resume",
-                "the checkpoint was written in the phase \"\(name)\", which this run has not",
-                at: CheckpointStore.stateFile,
-                fix: "resume with the config that the run was started with", code: .badData)
+        update?.restore(state["reference"])
+        place = (try number(of: name), state["first_step"]?.int ?? 0)
+        if let saved = state["waiting"], let name = saved["phase"]?.string {
+            waiting = (try number(of: name), saved["steps"]?.int ?? 0)
+            try phases[try number(of: name)].loop.restore(saved["state"] ?? [:])
         }
-        place = (number, state["first_step"]?.int ?? 0)
         try current.loop.restore(state["state"] ?? [:])
+    }
+
+    private func number(of phase: String) throws -> Int {
+        if let number = phases.firstIndex(where: { $0.phase.name == phase }) { return number }
+        throw KeelError(
+            "resume",
+            "the checkpoint was written in the phase \"\(phase)\", which this run has not",
+            at: CheckpointStore.stateFile,
+            fix: "resume with the config that the run was started with", code: .badData)
     }
 }

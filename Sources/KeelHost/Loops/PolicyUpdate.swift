@@ -70,6 +70,9 @@ final class PolicyUpdate {
             isCancelled: { Signals.stopRequest != nil })
     }
 
+    /// The head or the states it reads have changed: values that are remembered are no longer theirs.
+    func forgetValues() { knownValues = [:] }
+
     /// The learning rate of each trainer for a step of the phase.
     func rates(at step: Int) -> [Double] { schedules.map { $0.rate(at: step) } }
 

@@ -10,28 +10,52 @@ import KeelTensor
 /// key covers the model's weights, the temperature and the tokens.
 final class ReferenceLogprobs {
     private let scorer: SequenceScorer
-    private let file: String?
+    private let reference: FrozenReference
+    private let cacheFolder: String?
+    /// Of the reference as it is; nil keeps nothing on disk.
+    private var file: String?
+    private var version: Int
     private var known: [String: [[Float]]] = [:]
     private var isDirty = false
 
     private static let magic = "keel-reference-logprobs-3"
 
     /// - Parameter cacheFolder: where to keep them between runs; nil keeps them in memory only.
-    init(scorer: SequenceScorer, contentHash: String, cacheFolder: String?) {
-        self.scorer = scorer
-        file = cacheFolder.map {
+    ///
+    /// - Throws: `KeelError` (io).
+    init(_ reference: FrozenReference, temperature: Double, cacheFolder: String?) throws {
+        self.reference = reference
+        self.cacheFolder = cacheFolder
+        scorer = SequenceScorer(model: reference.model, temperature: temperature)
+        version = reference.version
+        try open()
+    }
+
+    /// Reads what is known of the reference as it is.
+    private func open() throws {
+        file = try cacheFolder.map {
             let name = SHA256.hex(
                 "\(ReferenceLogprobs.magic) \(Build.version) \(scorer.model.device.isa) "
-                    + "\(contentHash) \(scorer.temperature) \(scorer.model.dtype)"
+                    + "\(try reference.contentHash()) \(scorer.temperature) \(scorer.model.dtype)"
             )
             return Files.join($0, "reference/\(name.prefix(32)).jsonl")
         }
         load()
     }
 
+    /// Begins anew where the reference has become another model since.
+    private func follow() throws {
+        guard version != reference.version else { return }
+        flush()
+        version = reference.version
+        (known, isDirty) = ([:], false)
+        try open()
+    }
+
     /// The log-probs of each completion of each row, in order: `[completion][token]`.
     func logprobs(_ rows: [TokenizedRow]) throws -> [[Float]] {
-        try rows.flatMap { row in
+        try follow()
+        return try rows.flatMap { row in
             let key = ReferenceLogprobs.key(row)
             // A damaged line of the cache may read as fewer numbers.
             if let values = known[key], values.map(\.count) == row.completions.map(\.count) {

@@ -11,20 +11,25 @@ struct ReferenceRollouts {
     private let perPrompt: Int
     private let transform: RewardTransformChoice
     private let maker: () throws -> RolloutMaker
-    private let cacheFile: String?
+    private let cacheKey: () throws -> String?
 
     /// - Parameters:
     ///   - prompts: each of them once.
-    ///   - cacheKey: names everything that the responses and rewards depend on; nil remembers nothing.
+    ///   - cacheKey: names everything that the responses and rewards depend on as it is then; nil remembers nothing.
     init(
-        prompts: [Prompt], perPrompt: Int, transform: RewardTransformChoice, cacheKey: String?,
+        prompts: [Prompt], perPrompt: Int, transform: RewardTransformChoice,
+        cacheKey: @escaping () throws -> String?,
         maker: @escaping () throws -> RolloutMaker
     ) {
         self.prompts = prompts
         self.perPrompt = perPrompt
         self.transform = transform
         self.maker = maker
-        cacheFile = cacheKey.map {
+        self.cacheKey = cacheKey
+    }
+
+    private func cacheFile() throws -> String? {
+        try cacheKey().map {
             Files.join(
                 Files.userFolder("XDG_CACHE_HOME", ".cache"),
                 "rollouts/\(SHA256.hex($0).prefix(32)).jsonl")
@@ -45,10 +50,11 @@ struct ReferenceRollouts {
     func rows(
         limit: Int? = nil
     ) throws -> (rows: OfflineRows, metrics: OrderedDictionary<String, Double>) {
-        var answers = limit == nil ? read() : nil
+        let file = limit == nil ? try cacheFile() : nil
+        var answers = file.flatMap(read)
         if answers == nil {
             let made = try make(Array(prompts.prefix(limit ?? prompts.count)))
-            if limit == nil { write(made) }
+            if let file { write(made, to: file) }
             answers = made
         }
         let kept = (answers ?? []).filter { !$0.reward.isNaN }
@@ -89,9 +95,10 @@ struct ReferenceRollouts {
 
     // MARK: - On disk: {"check"}, then {"prompt", "tokens", "reward"} a line; what does not read back whole is made anew
 
-    private func read() -> [Answer]? {
-        guard let cacheFile, Files.isRegular(cacheFile), let bytes = try? Files.read(cacheFile)
-        else { return nil }
+    private func read(_ cacheFile: String) -> [Answer]? {
+        guard Files.isRegular(cacheFile), let bytes = try? Files.read(cacheFile) else {
+            return nil
+        }
         let lines = bytes.split(separator: UInt8(ascii: "\n"), maxSplits: 1)
         guard lines.count == 2,
             let check = try? JSON.parse(Array(lines[0]), name: cacheFile)["check"]?.string,
@@ -109,8 +116,7 @@ struct ReferenceRollouts {
     }
 
     /// A cache that cannot be written costs time later, not the run.
-    private func write(_ answers: [Answer]) {
-        guard let cacheFile else { return }
+    private func write(_ answers: [Answer], to cacheFile: String) {
         let text = answers.map { answer -> String in
             let line: JSON = [
                 "prompt": JSON(answer.prompt),

@@ -22,41 +22,60 @@ struct ReferenceSync {
         train = config.train
     }
 
-    /// Whether the config asks for one.
-    static func isOn(_ config: RunConfig) -> Bool {
-        config.train.syncRefModel || config.train.refModelResetKL != nil
+    /// The key that asks for a reference that moves; nil where it stays.
+    private static func key(_ train: TrainConfig) -> String? {
+        if train.syncRefModel { return "train.sync_ref_model" }
+        if train.refModelResetKL != nil { return "train.ref_model_reset_kl" }
+        return train.refModelUpdateThreshold == nil ? nil : "train.ref_model_update_threshold"
     }
+
+    /// Whether the config asks for one.
+    static func isOn(_ config: RunConfig) -> Bool { key(config.train) != nil }
 
     /// The model that will follow; nil where the config asks for none.
     ///
-    /// - Parameter hasStates: prompts are valued by the reference's states, which must stay.
+    /// - Parameters:
+    ///   - hasStates: prompts are valued by the reference's states, which must stay while values are in use.
+    ///   - isOnline: there are roll-outs to move it after; else it moves after evaluations.
     /// - Throws: `KeelError` (config) for a reference that cannot follow.
     static func model(
-        _ reference: Model?, policy: Model, hasStates: Bool, _ config: RunConfig
+        _ reference: Model?, policy: Model, hasStates: Bool, isOnline: Bool, _ config: RunConfig
     ) throws -> Model? {
-        guard isOn(config) else { return nil }
-        let key = config.train.syncRefModel ? "train.sync_ref_model" : "train.ref_model_reset_kl"
+        guard let key = key(config.train) else { return nil }
+        let isUpdate = key == "train.ref_model_update_threshold"
         func refuse(_ what: String, _ fix: String) -> KeelError {
             KeelError("config", what, at: config.places.place(of: key), fix: fix, code: .config)
+        }
+        guard isUpdate != isOnline else {
+            let (has, other) =
+                isOnline
+                ? ("roll-outs", "train.ref_model_reset_kl")
+                : ("rows of a file", "train.ref_model_update_threshold")
+            throw refuse(
+                "\(key) moves the reference after \(isUpdate ? "evaluations of a run over rows" : "roll-outs"), and "
+                    + "objective \"\(config.objective.plugin)\" trains on \(has)",
+                "use \(other), or remove \(key)")
         }
         guard let reference else {
             throw refuse(
                 "\(key) moves a reference, and this run has none",
-                "give the KL a weight, or remove \(key)")
+                isOnline ? "give the KL a weight, or remove \(key)" : "remove \(key)")
         }
         guard policy.adapter == nil else {
             throw refuse(
                 "\(key) needs a reference of its own, but an adapter's is the model below it",
                 "remove \(key) or model.lora")
         }
-        guard !hasStates else {
+        guard !hasStates || isUpdate else {
             throw refuse(
                 "\(key) would move the states that the value head reads", "remove \(key)")
         }
         let shapes = { (model: Model) in model.parameters.map { "\($0.name) \($0.shape)" } }
         guard shapes(reference) == shapes(policy) else {
             throw refuse(
-                "\(key) mixes reference and policy, which are different models",
+                isUpdate
+                    ? "\(key) makes the policy the reference, and they are different models"
+                    : "\(key) mixes reference and policy, which are different models",
                 "use \"reference\": \"initial\", or remove \(key)")
         }
         return reference

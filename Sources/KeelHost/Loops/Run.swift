@@ -65,7 +65,7 @@ package final class Run: @unchecked Sendable {
                 try makeStep()
                 if Signals.takeSaveRequest()
                     || (config.train.saveSteps > 0 && step % config.train.saveSteps == 0)
-                    || setup.loop.isPhaseEnd(step),
+                    || setup.loop.isTurn(step),
                     step < setup.totalSteps
                 {
                     try save()
@@ -132,7 +132,9 @@ package final class Run: @unchecked Sendable {
     private var isLast: Bool { step == setup.totalSteps || setup.loop.isPhaseEnd(step) }
 
     private func record(_ result: StepResult) throws {
-        guard step % config.train.loggingSteps == 0 || isLast else { return }
+        // A line of the log is of one phase, and of one reference.
+        let mayTurn = isLast || (isEvaluationDue && setup.loop.mayUpdate)
+        guard step % config.train.loggingSteps == 0 || mayTurn else { return }
         var means = window.drain()
         var values: OrderedDictionary<String, Double> = [
             "loss": means.removeValue(forKey: "loss") ?? 0, "grad_norm": result.gradNorm,
@@ -167,9 +169,25 @@ package final class Run: @unchecked Sendable {
         let begin = Clock.now()
         var values: OrderedDictionary<String, Double> = [:]
         for (name, value) in try setup.loop.evaluate(step: step) { values["eval_" + name] = value }
-        try best?.consider(
-            values, step: step, isStart: step == 0 || !setup.loop.trainsPolicy
-        ) { try setup.networks.save(to: $0) }
+        // While values are made for a new reference, the policy is as it was.
+        if !setup.loop.isWaiting {
+            try best?.consider(
+                values, step: step, isStart: step == 0 || !setup.loop.trainsPolicy
+            ) { try setup.networks.save(to: $0) }
+        }
+        let updatesReference = setup.loop.isUpdateDue(values, after: step)
+        for (name, value) in setup.loop.updateMetrics(isDue: updatesReference) {
+            values[name] = value
+        }
+        try record(values, since: begin)
+        if updatesReference { try setup.loop.updateReference(after: step) }
+    }
+
+    /// Logs an evaluation.
+    private func record(
+        _ values: OrderedDictionary<String, Double>, since begin: Double
+    ) throws {
+        var values = values
         values["eval_runtime"] = Clock.now() - begin
         setup.trace?.span("evaluate", lane: "steps", from: begin, to: Clock.now())
         // An evaluation that is made up for may have been logged before the run was killed.

@@ -119,12 +119,13 @@ extension RunSetup {
     /// - Parameter weights: a checkpoint to go on from, which holds a reference that follows the policy.
     static func reference(
         _ config: RunConfig, policy: Model, weights: String?, device: Device
-    ) throws -> (model: Model, folder: String, isCached: Bool)? {
+    ) throws -> FrozenReference? {
         var folder = config.model.path
         var isCached = true
         switch config.reference {
         case .none: return nil
-        case .initial where policy.adapter != nil: return (policy.base, folder, true)
+        case .initial where policy.adapter != nil:
+            return FrozenReference(policy.base, folder: folder, isCached: true)
         case .initial: break
         case .path(let path, let cache): (folder, isCached) = (path, cache)
         }
@@ -136,7 +137,7 @@ extension RunSetup {
         let model = try Model.load(
             directory: source, dtype: config.dtype, device: device,
             hasMaster: { _ in ReferenceSync.isOn(config) })
-        return (model, folder, isCached)
+        return FrozenReference(model, folder: folder, isCached: isCached)
     }
 }
 

@@ -9,21 +9,20 @@ extension RunSetup {
     ///
     /// - Parameters:
     ///   - sampling: of the frozen reference.
-    ///   - folder: the reference's.
     static func valueLoop(
         _ data: RunData, _ item: PlannedPhase, _ update: PolicyUpdate, _ source: PromptValues,
-        _ sampling: Sampling, _ folder: String, _ reference: ReferenceLogprobs?,
+        _ sampling: Sampling, _ frozen: FrozenReference, _ reference: ReferenceLogprobs?,
         _ config: RunConfig,
         _ plugins: RunPlugins, _ catalog: PluginCatalog, _ device: Device
     ) throws -> ValueLoop {
         let part = data.valid ?? data.train
         let perStep = config.train.rowsPerStep * update.communicator.size
         let makeLoop = { rows in
-            OfflineLoop(
-                rows: rows, valid: .none, update: update, reference: reference, sampler: nil,
-                sampling: nil, config: config)
+            try OfflineLoop(
+                rows: rows, valid: .none, update: update, reference: reference, sampling: nil,
+                config: config)
         }
-        let cache = try headCache(item, folder, config, plugins, device)
+        let cache = { try headCache(item, frozen, update.firstStep, config, plugins, device) }
         guard source == .rollouts else {
             let rows = part.offline
             return ValueLoop(
@@ -32,7 +31,7 @@ extension RunSetup {
                 rows: { _ in (rows, [:]) }, loop: makeLoop)
         }
         let rollouts = try referenceRollouts(
-            part, sampling, folder, config, plugins, catalog, device)
+            part, sampling, frozen, config, plugins, catalog, device)
         let count = Set(part.tokens.rows.map(\.prompt)).count * config.valueHead.rollouts
         return ValueLoop(
             networks: update.networks, update: update,
@@ -41,9 +40,11 @@ extension RunSetup {
     }
 
     /// Where heads are kept, by everything that their training depends on but the rows.
+    ///
+    /// - Parameter firstStep: of the phase; the zeros of dropout are drawn by the run's steps.
     private static func headCache(
-        _ item: PlannedPhase, _ folder: String, _ config: RunConfig, _ plugins: RunPlugins,
-        _ device: Device
+        _ item: PlannedPhase, _ frozen: FrozenReference, _ firstStep: Int, _ config: RunConfig,
+        _ plugins: RunPlugins, _ device: Device
     ) throws -> ValueHeadCache {
         let objective = plugins.objective
         let train = config.train.json
@@ -55,11 +56,12 @@ extension RunSetup {
         return ValueHeadCache(
             folder: Files.userFolder("XDG_CACHE_HOME", ".cache"),
             settings: [
-                try ModelDirectory(folder).contentHash(), config.model.dtype.rawValue,
+                try frozen.contentHash(), config.model.dtype.rawValue,
                 "\(device.isa)", objective.component.sha256, objective.component.name,
                 JSON.object(objective.parameters.values).text(), config.valueHead.json.text(),
                 config.phases.byName[item.phase.name]?.json.text() ?? "", "\(item.length)",
-            ] + keys.map { "\($0) \(train[$0]?.text() ?? "")" })
+            ] + keys.map { "\($0) \(train[$0]?.text() ?? "")" }
+                + (firstStep > 0 ? ["from step \(firstStep)"] : []))
     }
 
     /// What answers the validation prompts at the evaluations of an offline phase; nil where none is asked for.
@@ -89,15 +91,15 @@ extension RunSetup {
     }
 
     private static func referenceRollouts(
-        _ part: RunData.Part, _ sampling: Sampling, _ folder: String, _ config: RunConfig,
+        _ part: RunData.Part, _ sampling: Sampling, _ frozen: FrozenReference, _ config: RunConfig,
         _ plugins: RunPlugins, _ catalog: PluginCatalog, _ device: Device
     ) throws -> ReferenceRollouts {
         let prompts = prompts(part)
         let rewards = RowRewards(config, plugins, catalog: catalog, device: device)
-        var key: String?
-        if rewards.isReplayable {
-            key = [
-                "rollouts 1", try ModelDirectory(folder).contentHash(), try rewards.key(part),
+        let key = { () throws -> String? in
+            guard rewards.isReplayable else { return nil }
+            return [
+                "rollouts 1", try frozen.contentHash(), try rewards.key(part),
                 config.model.dtype.rawValue, "\(device.isa)", config.sampler.json.text(),
                 plugins.sampler.component.sha256, "\(sampling.maxNewTokens)",
                 "\(config.valueHead.rollouts)", config.combine.json.text(),

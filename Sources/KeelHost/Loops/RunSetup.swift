@@ -110,7 +110,8 @@ final class RunSetup {
             config, policy: policy, plan: plan, weights: weights,
             reference: needsStates ? frozen?.model : nil, tokenizer: tokenizer, device: device)
         networks.movingReference = try ReferenceSync.model(
-            frozen?.model, policy: policy, hasStates: needsStates, config)
+            frozen?.model, policy: policy, hasStates: needsStates,
+            isOnline: planned.contains(where: \.isOnline), config)
         networks.chatTemplate = try config.data.chatTemplate.map(Files.readText)
         self.networks = networks
         for phase in planned {
@@ -156,17 +157,13 @@ final class RunSetup {
         }
         let facts = RunSetup.facts(config, networks.policy, tokenizer)
         let communicator = communicator
-        var hash: String?
         let phases = try planned.map { item in
             let own = objective.needs(phase: item.phase.name)
             var reference: ReferenceLogprobs?
             if RunChecks.needsReference(own) || (monitorsKL && item.isOnline), let frozen {
                 try frozen.model.requireLanguageHead()
-                hash = try hash ?? ModelDirectory(frozen.folder).contentHash()
-                reference = ReferenceLogprobs(
-                    scorer: SequenceScorer(
-                        model: frozen.model, temperature: config.sampler.temperature),
-                    contentHash: hash ?? "",
+                reference = try ReferenceLogprobs(
+                    frozen, temperature: config.sampler.temperature,
                     cacheFolder: item.isOnline || !frozen.isCached
                         ? nil : Files.userFolder("XDG_CACHE_HOME", ".cache"))
             }
@@ -186,24 +183,27 @@ final class RunSetup {
             if item.isOnline, item.parts.contains(.policy) {
                 update.ptx = try PtxRows(config, component, tokenizer, policy: networks.policy)
             }
-            let order = try RunSetup.order(config, plugins.order, catalog: catalog, seed: seed)
-            try RunSetup.check(order.needs, given: component.gives, item, config)
+            let order = {
+                let made = try RunSetup.order(config, plugins.order, catalog: catalog, seed: seed)
+                try RunSetup.check(made.needs, given: component.gives, item, config)
+                return made
+            }
             guard let rows = data[item.dataKind] else {
                 preconditionFailure("no rows of kind \(item.dataKind)")
             }
             let loop: any TrainingLoop
             if item.isOnline, let rewards {
                 loop = RunSetup.onlineLoop(
-                    rows, update, order, sampling, rewards, reference, config, trace)
+                    rows, update, try order(), sampling, rewards, reference, config, trace)
             } else if plan.fitsPrompts(item), let frozen {
                 let made = try RunSetup.valueLoop(
-                    rows, item, update, promptValues, sampling.of(frozen.model), frozen.folder,
+                    rows, item, update, promptValues, sampling.of(frozen.model), frozen,
                     reference, config, plugins, catalog, device)
                 made.answers = RunSetup.answers(
                     rows, networks.policy, sampling, config, plugins, catalog, device)
                 loop = made
             } else {
-                let made = OfflineLoop(
+                let made = try OfflineLoop(
                     rows: RunSetup.offlineRows(rows.train, needs: own),
                     valid: rows.valid.map { RunSetup.offlineRows($0, needs: own) } ?? .none,
                     update: update, reference: reference, sampler: order,
@@ -218,7 +218,10 @@ final class RunSetup {
                 length: item.length, parts: item.parts, dataMetrics: rows.train.metrics,
                 schedule: { item.schedule($0, $1, config) })
         }
-        loop = PhasedLoop(phases, trainers: trainers)
+        loop = PhasedLoop(
+            phases, trainers: trainers,
+            update: try ReferenceUpdate(
+                config, planned, promptValues, reference: frozen, policy: policy))
     }
 
     /// Rewards for the data of the phases that cannot do without.

@@ -10,6 +10,8 @@ protocol TrainingLoop: AnyObject {
     func begin() throws
     /// Optimizer steps of one pass over the data; known for certain after `begin`.
     var stepsPerEpoch: Int { get }
+    /// Steps of the phase that make so many passes over the data; known for certain after `begin`.
+    func steps(epochs: Double) -> Int
     /// Passes over the data that are finished after `steps` optimizer steps.
     func epoch(after steps: Int) -> Double
     /// Makes optimizer step `step` (from 0).
@@ -25,8 +27,19 @@ protocol TrainingLoop: AnyObject {
     /// every step.
     func snapshot(nextStep: Int) throws -> LoopSnapshot
     func restore(_ state: JSON) throws
+    /// The reference has become another model: what was made with it is made anew when the loop begins again, at
+    /// the phase's step `step`.
+    func renew(at step: Int) throws
     /// Writes caches that outlive the run.
     func flushCaches()
+}
+
+extension TrainingLoop {
+    func steps(epochs: Double) -> Int {
+        max(1, Int((epochs * Double(stepsPerEpoch)).rounded(.up)))
+    }
+
+    func renew(at step: Int) throws {}
 }
 
 struct StepResult {

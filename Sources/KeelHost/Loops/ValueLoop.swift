@@ -13,7 +13,7 @@ final class ValueLoop: TrainingLoop {
         (_ limit: Int?) throws -> (rows: OfflineRows, metrics: OrderedDictionary<String, Double>)
 
     private let makeRows: Source
-    private let makeLoop: (OfflineRows) -> OfflineLoop
+    private let makeLoop: (OfflineRows) throws -> OfflineLoop
     private let networks: Networks
     private let update: PolicyUpdate
     /// Steps of an epoch as far as is known before the rows are there.
@@ -27,18 +27,21 @@ final class ValueLoop: TrainingLoop {
     var answers: ValidationAnswers?
     /// Rows that a rehearsal makes do with.
     var limit: Int?
-    private let cache: ValueHeadCache?
+    private let makeCache: (() throws -> ValueHeadCache)?
+    /// That of the head in training.
+    private var cache: ValueHeadCache?
     /// What the steps reported when the head was trained before; nil = they are made.
     private var replay: ValueHeadCache.Trace?
     /// What the steps have reported; nil where it is not the whole training.
     private var trace: ValueHeadCache.Trace?
 
-    /// - Parameter cache: where trained heads are kept; nil keeps none.
+    /// - Parameter cache: where heads trained as this one will be are kept; nil keeps none.
     init(
-        networks: Networks, update: PolicyUpdate, expectedSteps: Int, cache: ValueHeadCache? = nil,
-        rows: @escaping Source, loop: @escaping (OfflineRows) -> OfflineLoop
+        networks: Networks, update: PolicyUpdate, expectedSteps: Int,
+        cache: (() throws -> ValueHeadCache)? = nil,
+        rows: @escaping Source, loop: @escaping (OfflineRows) throws -> OfflineLoop
     ) {
-        self.cache = cache
+        makeCache = cache
         self.networks = networks
         self.update = update
         self.expectedSteps = expectedSteps
@@ -59,8 +62,9 @@ final class ValueLoop: TrainingLoop {
     func begin() throws {
         let made = try makeRows(limit)
         warnOfRange(made.rows)
-        let loop = makeLoop(made.rows)
+        let loop = try makeLoop(made.rows)
         (self.loop, rows) = (loop, made.rows)
+        cache = limit == nil ? try makeCache?() : nil
         if let saved {
             try loop.restore(saved["loop"] ?? [:])
             selection = BestEpoch(json: saved["selection"] ?? [:])
@@ -76,7 +80,7 @@ final class ValueLoop: TrainingLoop {
         _ made: (rows: OfflineRows, metrics: OrderedDictionary<String, Double>)
     ) {
         found = made.metrics
-        guard limit == nil, let cache, let head = networks.valueHead else { return }
+        guard let cache, let head = networks.valueHead else { return }
         replay = cache.read(made.rows, into: head)
         trace = replay == nil ? [] : nil
         guard replay != nil else { return }
@@ -148,6 +152,17 @@ final class ValueLoop: TrainingLoop {
         }
     }
 
-    func restore(_ state: JSON) throws { saved = state }
+    /// A state of a phase that had not begun is none.
+    func restore(_ state: JSON) throws { saved = state.object?.isEmpty == false ? state : nil }
+
+    /// The head begins again as it was in the beginning.
+    func renew(at step: Int) throws {
+        (loop, rows, saved, cache) = (nil, nil, nil, nil)
+        (replay, trace, found) = (nil, nil, [:])
+        selection = BestEpoch()
+        networks.bestValueHead = nil
+        try networks.valueHead?.reset()
+        for trainer in update.trainers { trainer.optimizer.reset() }
+    }
     func flushCaches() { loop?.flushCaches() }
 }

@@ -50,6 +50,7 @@ package final class ValueHead {
     package let hiddenSize: Int
     package let parameters: [Parameter]
     private let device: Device
+    private let seed: UInt64
     /// f32, or f64 in checks: heads compute in the type of their masters.
     private let dtype: DType
 
@@ -70,6 +71,7 @@ package final class ValueHead {
         self.settings = settings
         self.device = device
         self.dtype = dtype
+        self.seed = seed
         hiddenSize = d
         func parameter(
             _ name: String, _ shape: [Int], _ value: (RandomStream, UInt64) -> Double
@@ -247,6 +249,16 @@ package final class ValueHead {
     /// Sets the gradients of all parameters to zero.
     package func zeroGradients() {
         for parameter in parameters { parameter.zeroGradient() }
+    }
+
+    /// Begins again, with the weights that a new head of its seed has.
+    ///
+    /// - Throws: nothing that `init` has not thrown.
+    package func reset() throws {
+        let new = try ValueHead(
+            kind, hiddenSize: hiddenSize, settings: settings, seed: seed, dtype: dtype,
+            device: device)
+        assign(new.parameters.map(\.master))
     }
 
     /// The values of all parameters, in their order.

@@ -109,6 +109,17 @@ package final class AdamW {
         return norm
     }
 
+    /// As before the first step: moments of zero, no step counted.
+    package func reset() {
+        for moments in [first, second] {
+            for tensor in moments {
+                tensor.copy(
+                    from: Tensor(zeros: tensor.shape, dtype: tensor.dtype, device: tensor.device))
+            }
+        }
+        stepCount = 0
+    }
+
     // MARK: State
 
     /// Writes moments and step count as a safetensors file.

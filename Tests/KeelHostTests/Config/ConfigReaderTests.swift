@@ -260,7 +260,7 @@ extension String {
                 "a.json",
                 "{\"train\": {\n\"batch_size\": 4, \"lr\": 2}, \"model\": {\"base_model\": \"base\"}}"
             ),
-            overrides: ["train.iters=3"], allowsMissing: true)
+            overrides: ["train.iters=3"], wanted: ["model", "train"])
         let config = reader.read(RunConfig.self)
         try reader.throwErrors()
         #expect(config.train.perDeviceTrainBatchSize == 4)
