@@ -178,6 +178,18 @@ import Testing
         #expect(other.flags == [.coupled, .linear, .nondeterministic] && other.data == "ranked")
     }
 
+    /// A group's parameters are the component's, where the group stands; a configured value reaches it.
+    @Test func groupsOfParameters() throws {
+        let component = try component("probe_phases")
+        #expect(
+            component.parameters.map(\.name) == ["before", "value_epochs", "policy_steps", "after"])
+        var scored = ColumnBatch(rows: 1)
+        scored.columns["rewards"] = Column([1])
+        let objective = try objective("probe_phases", ["value_epochs": 7])
+        let metrics = try objective.prepare(&scored, context: CallContext(phase: "value"))
+        #expect(metrics["epochs"] == 7)
+    }
+
     @Test func eachPhaseHasItsLoss() throws {
         let objective = try objective("probe_phases")
         var scored = ColumnBatch(rows: 3)

@@ -103,6 +103,15 @@ struct ProbeGroup: GroupReward {
     }
 }
 
+/// A group in a group.
+struct Lengths: ParameterGroup {
+    struct Value: ParameterGroup {
+        @Param("value_epochs", 0...100, "Epochs of the value head.") var epochs = 10
+    }
+    let value = Value()
+    @Param("policy_steps", 0...100, "Steps of the policy.") var policySteps = 5
+}
+
 struct ProbePhases: Objective, Preparing {
     static let name = "probe_phases"
     static let needs: Needs = []
@@ -116,11 +125,13 @@ struct ProbePhases: Objective, Preparing {
             "policy", needs: [.pairs, .seqLogprobs, .refSeqLogprobs, .optional(.margin)],
             reduction: .constant, steps: "policy_steps"),
     ]
-    @Param("value_epochs", 0...100, "Epochs of the value head.") var valueEpochs = 10
-    @Param("policy_steps", 0...100, "Steps of the policy.") var policySteps = 5
+    @Param("before", "Stands before the group.") var before = 1
+    let lengths = Lengths()
+    @Param("after", "Stands behind it.") var after = true
 
     func prepare(_ columns: Columns) throws {
         guard columns.phase == "value" else { return }
+        columns.metric("epochs", Double(lengths.value.epochs), .sum)
         let rewards = try columns("rewards").values
         try columns.put("weight", Column(rewards.map { $0 < 0 ? 0 : 1 }))
         columns.metric("kept", Double(rewards.count { $0 >= 0 }), .sum)
