@@ -27,4 +27,7 @@ package struct TokenizedRow: Sendable, Equatable {
     package func mask(_ completion: Int) -> [Bool] {
         masks?[completion] ?? [Bool](repeating: true, count: completions[completion].count)
     }
+
+    /// The same of all completions, one after the other.
+    package var trained: [Bool] { completions.indices.flatMap { mask($0) } }
 }

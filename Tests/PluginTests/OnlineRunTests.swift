@@ -107,6 +107,63 @@ import Testing
                 "data.ptx is mixed into online training; objective \"sft\" makes no roll-outs"))
     }
 
+    /// The assistant's turns of a conversation are what ptx holds on to, as SFT would train them.
+    @Test func pretrainingTextHasMasks() throws {
+        let runs = try OnlineRuns()
+        try AtomicWrite.file(
+            runs.path("chat.jinja"),
+            "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+                + "{% if add_generation_prompt %}assistant: {% endif %}")
+        let turns = [
+            ("user", "One?"), ("assistant", "Two."), ("user", "Three four five?"),
+            ("assistant", "Six."),
+        ]
+        .map { "{\"role\": \"\($0)\", \"content\": \"\($1)\"}" }
+        try AtomicWrite.file(
+            runs.path("ptx.jsonl"), "{\"messages\": [\(turns.joined(separator: ", "))]}\n")
+        let still = ["data.chat_template=chat.jinja", "train.learning_rate=0", "train.max_steps=1"]
+        let online = try runs.config("grpo")
+        let sft =
+            still + [
+                "objective={\"plugin\": \"sft\", \"reduction\": \"token_mean\"}", "rewards=[]",
+                "data.train=ptx.jsonl", "train.per_device_train_batch_size=1",
+                "train.gradient_accumulation_steps=1", "reference=none",
+            ]
+        func ptx(_ name: String, _ more: [String] = []) throws -> Double {
+            try runs.train(
+                online, into: name, set: still + ["data.ptx=ptx.jsonl", "train.ptx_coef=1"] + more)
+            let losses = try runs.lines(name).compactMap { $0["loss/ptx"]?.double }
+            return try #require(losses.first)
+        }
+        try runs.train(online, into: "sft", set: sft)
+        let want = try #require(runs.lines("sft").first?["loss"]?.double)
+        #expect(abs(try ptx("ptx") - want) < 1e-5)
+        #expect(abs(try ptx("all", ["data.train_on=all"]) - want) > 1e-3)
+    }
+
+    /// ReMax's baseline is compared with the rewards, so it is on their scale.
+    @Test func aGreedyBaselineIsNormalisedAsTheRewardsAre() throws {
+        let runs = try OnlineRuns()
+        let file = try runs.config("reinforce", params: "{ \"baseline\": \"greedy\" }")
+        try runs.train(file, into: "plain")
+        try runs.train(file, into: "scaled", set: ["rewards.0.normalize=normalize"])
+        // The normalised rewards of the first roll-out have mean 0, and the greedy ones are of their size.
+        let raw = try #require(runs.lines("plain").first?["baseline"]?.double)
+        let scaled = try #require(runs.lines("scaled").first?["baseline"]?.double)
+        #expect(abs(raw - scaled) > 1e-3, "\(raw) \(scaled)")
+        for (key, value) in [
+            ("combine.transform", "logit_whiten"), ("combine.rule", "normalize_then_sum"),
+        ] {
+            let error = #expect(throws: KeelError.self) {
+                try runs.train(file, into: "refused", set: ["\(key)=\(value)"])
+            }
+            #expect(
+                try #require(error).what
+                    == "\(key) compares the responses of a roll-out, and the baseline of objective \"reinforce\" is one response alone"
+            )
+        }
+    }
+
     /// Lengths in bytes, shares and counts side by side: each is measured against the other answers to its prompt.
     @Test func rewardsAreNormalisedThenSummed() throws {
         let runs = try OnlineRuns()

@@ -169,7 +169,10 @@ struct RunMemory {
         func cells(_ architecture: Architecture) -> Int {
             architecture.weights.reduce(0) { $0 + $1.count }
         }
-        if RunChecks.needsReference(needs) || CurrentColumns(needs: needs).contains(.seqValues) {
+        if RunChecks.holdsReference(
+            config, needs: needs, phases: phases,
+            valuesPrompts: CurrentColumns(needs: needs).contains(.seqValues))
+        {
             switch config.reference {
             case .none: break
             case .initial: plan.keep("reference", hasAdapter ? 0 : cells(policy) * size)

@@ -307,7 +307,7 @@ struct ColumnPass {
         guard rows.contains(where: { $0.masks != nil }) else {
             return (sum("entropy") ?? 0, Double(correct.count { $0 }), correct.count)
         }
-        let trained = rows.flatMap { row in row.completions.indices.flatMap { row.mask($0) } }
+        let trained = rows.flatMap(\.trained)
         let entropies = outputs.first { $0.name == "entropy" }?.tensor.doubles() ?? []
         return (
             zip(entropies, trained).reduce(0) { $0 + ($1.1 ? $1.0 : 0) },

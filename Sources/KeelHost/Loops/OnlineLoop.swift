@@ -97,6 +97,7 @@ final class OnlineLoop: TrainingLoop {
         let number = step / stepsPerRollout
         let context = update.context(step: step, epoch: epoch(after: step))
         var rolloutMetrics: OrderedDictionary<String, Double> = [:]
+        var resetsReference = false
         if rollout?.number != number {
             var made = try make(number, context)
             try settleLogprobs(&made.rollout)
@@ -115,8 +116,8 @@ final class OnlineLoop: TrainingLoop {
             rollout = (number, made.rollout.rows, columns)
             for (name, value) in health.metrics { rolloutMetrics[name] = value }
             if let referenceSync {
-                let isReset = referenceSync.after(kl: health.sequenceKL)
-                rolloutMetrics["reference/resets"] = isReset ? 1 : 0
+                resetsReference = referenceSync.resets(kl: health.sequenceKL)
+                rolloutMetrics["reference/resets"] = resetsReference ? 1 : 0
             }
             for (name, value) in reported.values { rolloutMetrics[name] = value }
             for (name, value) in made.rollout.metrics { rolloutMetrics[name] = value }
@@ -139,7 +140,8 @@ final class OnlineLoop: TrainingLoop {
             try order.feedback(rows: used, batch: $0, context: context)
         }
         maker.trace?.span("update", lane: "run", from: begin, to: Clock.now())
-        referenceSync?.after(steps: context.step + 1)
+        // Last: a step that fails before is done again from a checkpoint whose reference has not moved.
+        referenceSync?.after(steps: context.step + 1, resets: resetsReference)
         var result = StepResult(outcome)
         for (name, value) in order.takeMetrics().values { result.metrics[name] = value }
         for (name, value) in rolloutMetrics { result.metrics[name] = value }

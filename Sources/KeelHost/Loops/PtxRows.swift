@@ -66,20 +66,20 @@ final class PtxRows {
     /// - Returns: the token mean of -log p, before the weight.
     func addGradient(to policy: Model, step: Int) throws -> Double {
         let all = rows(of: step)
-        let targets = all.reduce(0) { $0 + $1.completions.reduce(0) { $0 + $1.count } }
+        let targets = all.reduce(0) { $0 + $1.trained.count { $0 } }
         var sum = 0.0
         for start in stride(from: 0, to: all.count, by: microBatchRows) {
             let part = Array(all[start..<min(start + microBatchRows, all.count)])
             let tape = Tape(recording: true)
             let scores = try policy.outputs(PackedBatch(Packing(part)), Wanted(), tape: tape)
-            let cells = scores.logprobs.doubles()
-            sum -= cells.reduce(0, +)
-            let seed = [Double](repeating: -coef / Double(max(1, targets)), count: cells.count)
+            // Tokens that data.train_on leaves out (a user's turns) stand in the text, and train nothing.
+            let seeds = part.flatMap(\.trained).map { $0 ? -coef / Double(targets) : 0 }
+            sum -= zip(scores.logprobs.doubles(), seeds).reduce(0) { $0 + ($1.1 == 0 ? 0 : $1.0) }
             tape.backward([
                 (
                     scores.logprobs,
                     Tensor(
-                        seed, shape: scores.logprobs.shape, dtype: scores.logprobs.dtype,
+                        seeds, shape: scores.logprobs.shape, dtype: scores.logprobs.dtype,
                         device: policy.device)
                 )
             ])

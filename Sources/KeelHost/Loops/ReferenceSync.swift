@@ -7,8 +7,8 @@ import KeelTensor
 ///
 ///     ref = (1 - alpha) ref + alpha policy
 ///
-/// Every `ref_model_sync_steps` steps with `sync_ref_model`; with `ref_model_reset_kl` a copy (alpha 1) after a roll-out
-/// whose KL has passed the limit. Its weights are part of a checkpoint.
+/// Every `ref_model_sync_steps` steps with `sync_ref_model`; with `ref_model_reset_kl` a copy (alpha 1) after the first
+/// step on a roll-out whose KL has passed the limit. Its weights are part of a checkpoint.
 struct ReferenceSync {
     private let reference: Model
     private let policy: Model
@@ -81,17 +81,20 @@ struct ReferenceSync {
         return reference
     }
 
-    /// After `steps` optimizer steps of the run.
-    func after(steps: Int) {
-        guard train.syncRefModel, steps % train.refModelSyncSteps == 0 else { return }
-        mix(train.refModelMixupAlpha)
+    /// Whether the reference becomes the policy after the first step on a roll-out with a mean KL per response, in nats.
+    func resets(kl: Double) -> Bool {
+        train.refModelResetKL.map { kl > $0 } ?? false
     }
 
-    /// After a roll-out with a mean KL per response, in nats; returns whether the reference became the policy.
-    func after(kl: Double) -> Bool {
-        guard let limit = train.refModelResetKL, kl > limit else { return false }
-        mix(1)
-        return true
+    /// After `steps` optimizer steps of the run.
+    ///
+    /// - Parameter resets: what `resets(kl:)` said of a roll-out that was made in the last of them.
+    func after(steps: Int, resets: Bool) {
+        if resets {
+            mix(1)
+        } else if train.syncRefModel, steps % train.refModelSyncSteps == 0 {
+            mix(train.refModelMixupAlpha)
+        }
     }
 
     private func mix(_ alpha: Double) {

@@ -87,7 +87,14 @@ package struct RewardComposition {
         package init() {}
     }
 
-    package enum Purpose: Sendable { case training, evaluation }
+    package enum Purpose: Sendable {
+        /// Takes the scores into the running moments; normalised and transformed.
+        case training
+        /// On the scale of the training rewards, but not part of their moments.
+        case baseline
+        /// As the rewards say it.
+        case evaluation
+    }
 
     package var parts: [Part]
     package var missing: Missing
@@ -127,7 +134,7 @@ package struct RewardComposition {
     /// - Parameters:
     ///   - scores: one list per component, each with a value per row.
     ///   - rows: what is known of them; nil = nothing.
-    ///   - purpose: training takes the scores into the running moments first.
+    ///   - purpose: what the rewards are for.
     ///   - place: what errors call a row.
     /// - Throws: `KeelError` (stopped) for an infinite score, an unanswered row under `missing: stop`, a
     ///   logit of what is no probability, and completions that have no others to be compared with.
@@ -149,7 +156,7 @@ package struct RewardComposition {
         for (i, row) in rows.enumerated() {
             result.rewards.append(try combined(i, row, &result, place))
         }
-        if purpose == .training {
+        if purpose != .evaluation {
             try normalizeInGroups(&result, rows, place)
             try transform(&result, place)
         }
@@ -178,7 +185,7 @@ package struct RewardComposition {
 
     private func used(_ score: Double, _ k: Int, _ purpose: Purpose) -> Double {
         var value = score
-        if purpose == .training, parts[k].normalization != .none {
+        if purpose != .evaluation, parts[k].normalization != .none {
             if parts[k].normalization == .normalize { value -= moments[k].mean }
             value /= moments[k].std
         }

@@ -72,7 +72,7 @@ struct RolloutMaker {
             sampling: sampling, rewards: rewards, reference: nil, samplesPerPrompt: 1)
         greedy.sampling.isGreedy = true
         let made = try greedy.make(
-            prompts, stream: stream, place: place, purpose: .evaluation, context: context)
+            prompts, stream: stream, place: place, purpose: .baseline, context: context)
         return made.rollout.rewards.flatMap { reward in
             repeatElement(reward.isNaN ? 0 : reward, count: samplesPerPrompt)
         }

@@ -102,6 +102,32 @@ enum RunChecks {
         )
     }
 
+    /// A greedy response stands alone: what compares responses with each other has nothing to say about it.
+    static func baseline(
+        _ needs: [String], _ composition: RewardComposition, _ config: RunConfig
+    ) throws {
+        guard needs.contains("greedy_rewards") else { return }
+        let key =
+            composition.isGroupNormalized
+            ? "combine.rule" : composition.transform == .logitWhiten ? "combine.transform" : nil
+        guard let key else { return }
+        throw KeelError(
+            "config",
+            "\(key) compares the responses of a roll-out, and the baseline of objective \"\(config.objective.plugin)\" is one response alone",
+            at: config.places.place(of: key),
+            fix:
+                "choose another baseline, or set combine.rule \"sum\" and combine.transform \"none\" or \"logit\"",
+            code: .config)
+    }
+
+    /// Whether a run holds a frozen reference beside its policy.
+    static func holdsReference(
+        _ config: RunConfig, needs: [String], phases: [PlannedPhase], valuesPrompts: Bool
+    ) -> Bool {
+        needsReference(needs) || valuesPrompts
+            || config.train.monitorKL && phases.contains(where: \.isOnline)
+    }
+
     /// Whether a frozen reference's log-probs are needed, and not merely welcome: they cost a pass.
     static func needsReference(_ needs: [String]) -> Bool {
         needs.contains { !$0.hasSuffix("?") && ColumnNames.split($0).base.hasPrefix("ref_") }

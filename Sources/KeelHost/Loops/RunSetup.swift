@@ -80,6 +80,7 @@ final class RunSetup {
             try RunChecks.phase(phase.phase, isOnline: phase.isOnline, component, config)
         }
         try RunChecks.ptx(planned, config)
+        try RunChecks.baseline(needs, RewardComposition(config), config)
 
         memory = RunMemory(
             heads: plan, phases: planned, needs: needs,
@@ -94,10 +95,11 @@ final class RunSetup {
         let policy = try RunSetup.policy(
             config, plan: plan, columns: columns, isOnline: planned.contains(where: \.isOnline),
             weights: weights, tokenizer: tokenizer, device: device)
-        let monitorsKL = config.train.monitorKL && planned.contains(where: \.isOnline)
+        let monitorsKL = config.train.monitorKL
         let needsStates = columns.contains(.seqValues) && plan.valueHead != nil
         let frozen =
-            RunChecks.needsReference(needs) || needsStates || monitorsKL
+            RunChecks.holdsReference(
+                config, needs: needs, phases: planned, valuesPrompts: needsStates)
             ? try RunSetup.reference(config, policy: policy, weights: weights, device: device) : nil
         if needsStates, frozen == nil {
             throw KeelError(

@@ -88,6 +88,10 @@ import Testing
         let state = composition.state
         #expect(try composition.combine([[5]], purpose: .evaluation).rewards == [5])
         #expect(composition.state == state && (state == nil) == (how == .none))
+        // A baseline uses them and does not change them: the score that was seen last has its normalised value.
+        let baseline = try composition.combine([[8]], purpose: .baseline).rewards
+        expectClose(baseline, want[1], .init(relative: 1e-12, absolute: 1e-12))
+        #expect(composition.state == state)
     }
 
     /// Clip comes after the normalisation; the first lone score has std 1.
