@@ -100,7 +100,9 @@ import Testing
         // (phase, updates) of the steps: value and policy by turns, and the policy's eight steps in all.
         let policy = lines.filter { $0["phase"]?.string == "policy" }
         #expect(policy.last?["step"]?.int == lines.last?["step"]?.int)
-        #expect(lines.last?["step"]?.int == 8 + 2 * (turns.count + 1))
+        let steps = 8 + 2 * (turns.count + 1)
+        #expect(lines.last?["step"]?.int == steps)
+        #expect(outcome.errors.contains("step \(steps)/\(steps)"))
         for number in 0...turns.count {
             let first = try #require(
                 policy.first { $0["reference/updates"]?.int == number }, "after update \(number)")
@@ -161,6 +163,26 @@ import Testing
             #expect(try weights("again") == expected, "from step \(step)")
             #expect(try evaluations("again") == log, "from step \(step)")
         }
+    }
+
+    /// A reference that does better than every row ends the run with a checkpoint, and another run of it with the caches
+    /// of this one: what they hold belongs to the reference it was computed with.
+    @Test func nothingLeftToLearn() throws {
+        try files.folder.write(
+            "low.jsonl",
+            ReferenceUpdateTests.scored(12).replacingOccurrences(of: "0.9", with: "0.3")
+                .replacingOccurrences(of: "0.6", with: "0.3"))
+        let file = try config("low", data: "low.jsonl")
+        let settings = ["--set", "value_head.learning_rate=0.3"]
+        for run in ["low", "again"] {
+            let outcome = try files.train(file, into: run, settings)
+            #expect(outcome.code == ExitCode.stopped.rawValue, "\(outcome.errors)")
+            #expect(
+                outcome.errors.contains("objective \"alol\" keeps none of the 12 rows")
+                    && outcome.errors.contains("go on with --resume auto"), "\(outcome.errors)")
+        }
+        #expect(!(try updates("low").isEmpty))
+        #expect(try files.metrics("again") == files.metrics("low"))
     }
 
     private func evaluations(_ run: String) throws -> [[JSON?]] {

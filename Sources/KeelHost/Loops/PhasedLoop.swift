@@ -189,22 +189,21 @@ final class PhasedLoop: TrainingLoop {
             + (update.baseline.map { [("eval_reference/baseline", $0)] } ?? [])
     }
 
-    /// Makes the policy the reference, and ready what depends on it.
+    /// Makes the policy the reference; the loops that depend on it begin anew with the next step.
     ///
-    /// - Throws: what loops throw that begin again.
+    /// - Throws: what loops throw that get ready for that; then the reference is as it was.
     func updateReference(after steps: Int) throws {
-        update?.perform()
         let (own, made) = (place.number, steps - place.firstStep)
-        for number in phases.indices {
+        for number in phases.indices.reversed() {
             try phases[number].loop.renew(at: number == own ? made : 0)
         }
+        // From here on nothing throws: the reference moves together with the state that says so.
+        update?.perform()
         updatedAt = steps
-        guard let first = phases[..<own].firstIndex(where: { $0.loop is ValueLoop }) else {
-            return try enter(own, firstStep: place.firstStep)
-        }
+        hasBegun = false
+        guard let first = phases[..<own].firstIndex(where: { $0.loop is ValueLoop }) else { return }
         waiting = (own, made)
         place = (first, steps)
-        hasBegun = false
     }
 
     func evaluate(step: Int) throws -> OrderedDictionary<String, Double> {

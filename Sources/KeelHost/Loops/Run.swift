@@ -106,7 +106,7 @@ package final class Run: @unchecked Sendable {
         lossSum += result.loss
         window.add("loss", result.loss)
         for (name, value) in result.metrics { window.add(name, value) }
-        progress.step(step)
+        progress.step(step, of: setup.totalSteps)
         // What follows may fail as well: an evaluation runs plugins.
         boundary = try atBoundary()
         boundary?.isEvaluationDue = isEvaluationDue

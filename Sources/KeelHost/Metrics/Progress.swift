@@ -84,10 +84,13 @@ package final class Progress {
     }
 
     /// Says that `step` is done.
-    package func step(_ step: Int) {
+    ///
+    /// - Parameter total: what is counted to from here on; nil = as before.
+    package func step(_ step: Int, of total: Int? = nil) {
+        self.total = total ?? self.total
         lastStep = step
         if terminal.isInteractive {
-            draw(force: step == total)
+            draw(force: step == self.total)
         } else if !isQuiet, clock() - lastWritten >= 60 {
             line(heading(step))
         }
