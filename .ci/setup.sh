@@ -8,7 +8,7 @@
 set -eu
 
 packages="libffi-dev libjson-c-dev libdnnl-dev libpcre2-dev libutf8proc-dev pkg-config binutils"
-[ "${1:-build}" = test ] && packages="$packages clang-format cmake tcc"
+[ "${1:-build}" = test ] && packages="$packages clang-format cmake tcc valgrind"
 swift=${SWIFT:-swift}
 oldest=6.3
 

@@ -75,6 +75,7 @@ check installed .ci/installed.sh $build/release
 check samples samples
 check sample-scripts scripts
 check config-page config_page
+check instructions bench/steps/gate.sh $build/release/keel-bench-steps
 check format-swift .ci/format.sh swift
 check format-c .ci/format.sh c
 check unsafe .ci/unsafe.sh
