@@ -15,60 +15,15 @@ int64_t ck_packed_bytes(int64_t n, int64_t k, int32_t type) {
 }
 
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include "bodies/lanes.h"
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma")))
-#define INLINE static inline __attribute__((always_inline)) TARGET
+#define TARGET CK_TARGET_BF16
 
 int32_t ck_has_products(int32_t isa, int32_t type) {
-    if (isa < CK_AVX512)
-        return 0;
-    __builtin_cpu_init();
     /* With AMX, oneDNN's products of bf16 are several times as fast. */
-    return type == CK_F32 || (type == CK_BF16 && __builtin_cpu_supports("avx512bf16") &&
-                              !__builtin_cpu_supports("amx-bf16"));
-}
-
-INLINE __mmask16 first(int64_t n) {
-    return n >= 16 ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1);
-}
-
-/* to[p PANEL ...] (16 lanes) = column p of 16 rows of 32-bit cells, for `steps` <= 16 columns. */
-INLINE void transpose16(uint32_t *to, const char *w, int64_t stride, int64_t rows, int64_t bytes,
-                        int64_t steps) {
-    __m512i r[16], t[16];
-    const __mmask64 mask = bytes >= 64 ? ~0ull : (1ull << bytes) - 1;
-    for (int i = 0; i < 16; i++) {
-        if (i < rows) {
-            r[i] = _mm512_maskz_loadu_epi8(mask, w + i * stride);
-            _mm_prefetch(w + (i + 16) * stride, _MM_HINT_T0);
-        } else {
-            r[i] = _mm512_setzero_si512();
-        }
-    }
-    for (int i = 0; i < 16; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4) {
-        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-    for (int i = 0; i < 4; i++) {
-        t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-        t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-        t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-        t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-    }
-    for (int i = 0; i < 8; i++) {
-        r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-        r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-    }
-    for (int i = 0; i < 16; i++)
-        if (i < steps)
-            _mm512_storeu_si512(to + i * PANEL, r[i]);
+    __builtin_cpu_init();
+    return (type == CK_F32 && isa >= CK_AVX512) ||
+           (type == CK_BF16 && isa >= CK_AVX512_BF16 && !__builtin_cpu_supports("amx-bf16"));
 }
 
 /* Rows of b are columns of the product: [n][k], k dense. */
@@ -77,8 +32,8 @@ static TARGET void pack_transposed(uint32_t *to, const char *b, int64_t stride, 
     const int64_t steps = (k * size + 3) / 4;
     for (int64_t j = 0; j < PANEL; j += 16)
         for (int64_t p = 0; p < steps; p += 16)
-            transpose16(to + p * PANEL + j, b + j * stride + 4 * p, stride, n - j, k * size - 4 * p,
-                        steps - p);
+            ck_transpose16(to + p * PANEL + j, PANEL, b + j * stride + 4 * p, stride, n - j,
+                           k * size - 4 * p, steps - p);
 }
 
 /* Rows of b are steps of k: [k][n], n dense; `apart` cells from one panel to the next. */
@@ -90,20 +45,16 @@ static TARGET void pack_rows(uint32_t *to, int64_t apart, int64_t panels, const 
             for (int64_t j = 0; j < PANEL; j += 16) {
                 const int64_t column = panel * PANEL + j;
                 const char *at = b + p * stride + size * column;
-                const __mmask16 m = first(lanes - column);
+                const __mmask16 m = ck_first(lanes - column);
                 uint32_t *cells = to + panel * apart + p / per * PANEL + j;
-                __m512i low, high = _mm512_setzero_si512();
-                if (per == 1) {
-                    low = _mm512_maskz_loadu_epi32(m, at);
-                } else {
-                    low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, at));
-                    if (p + 1 < k)
-                        high = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, at + stride));
-                }
+                const char *next = p + 1 < k ? at + stride : NULL;
+                const __m512i x = per == 1
+                                      ? _mm512_maskz_loadu_epi32(m, at)
+                                      : ck_pair((const uint16_t *)at, (const uint16_t *)next, m);
                 _mm_prefetch(at + 4 * stride, _MM_HINT_T0);
                 if (per == 2)
                     _mm_prefetch(at + 5 * stride, _MM_HINT_T0);
-                _mm512_storeu_si512(cells, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+                _mm512_storeu_si512(cells, x);
             }
 }
 
@@ -123,24 +74,38 @@ TARGET void ck_pack(void *to, const void *b, int64_t stride, int32_t transposed,
                         k, size);
 }
 
-/* c (ROWS, 64) = or += a b; steps of row r of a from a[r rs] on; `mode` 0: store f32, 1: add to f32, 2: store bf16 */
+/* What becomes of a tile. */
+enum {
+    STORE_F32 = 0,
+    EXTEND_F32 = 1, /* the chains begin with what is there */
+    STORE_BF16 = 2,
+    ADD_F32 =
+        3, /* the sums are added to what is there, which has the time of the loop to come from memory */
+};
+
+/* c (ROWS, 64) = or += a b; step p of row r of a at a[r rs + p cs]. */
 #define KERNEL(NAME, BF16, ROWS)                                                                   \
-    static __attribute__((noinline)) TARGET void NAME(const uint32_t *a, int64_t rs,               \
+    static __attribute__((noinline)) TARGET void NAME(const uint32_t *a, int64_t rs, int64_t cs,   \
                                                       const uint32_t *b, int64_t steps, void *c,   \
                                                       int64_t ldc, int32_t mode, int64_t n) {      \
         __m512 s[ROWS][4];                                                                         \
         for (int r = 0; r < ROWS; r++)                                                             \
             for (int v = 0; v < 4; v++)                                                            \
-                s[r][v] = mode == 1 ? _mm512_maskz_loadu_ps(first(n - 16 * v),                     \
-                                                            (float *)c + r * ldc + 16 * v)         \
-                                    : _mm512_setzero_ps();                                         \
+                s[r][v] = mode == EXTEND_F32                                                       \
+                              ? _mm512_maskz_loadu_ps(ck_first(n - 16 * v),                        \
+                                                      (float *)c + r * ldc + 16 * v)               \
+                              : _mm512_setzero_ps();                                               \
+        if (mode == ADD_F32)                                                                       \
+            for (int r = 0; r < ROWS; r++)                                                         \
+                for (int v = 0; v < 4; v++)                                                        \
+                    _mm_prefetch((char *)((float *)c + r * ldc + 16 * v), _MM_HINT_T0);            \
         for (int64_t p = 0; p < steps; p++) {                                                      \
             __m512 x[4];                                                                           \
             for (int v = 0; v < 4; v++)                                                            \
                 x[v] = _mm512_loadu_ps(b + p * PANEL + 16 * v);                                    \
             for (int r = 0; r < ROWS; r++) {                                                       \
                 uint32_t cell;                                                                     \
-                memcpy(&cell, a + r * rs + p, 4);                                                  \
+                memcpy(&cell, a + r * rs + p * cs, 4);                                             \
                 __m512 y = (__m512)_mm512_set1_epi32((int)cell);                                   \
                 for (int v = 0; v < 4; v++)                                                        \
                     s[r][v] = BF16 ? _mm512_dpbf16_ps(s[r][v], (__m512bh)y, (__m512bh)x[v])        \
@@ -149,8 +114,11 @@ TARGET void ck_pack(void *to, const void *b, int64_t stride, int32_t transposed,
         }                                                                                          \
         for (int r = 0; r < ROWS; r++)                                                             \
             for (int v = 0; v < 4; v++) {                                                          \
-                __mmask16 m = first(n - 16 * v);                                                   \
-                if (mode == 2)                                                                     \
+                __mmask16 m = ck_first(n - 16 * v);                                                \
+                if (mode == ADD_F32)                                                               \
+                    s[r][v] = _mm512_add_ps(                                                       \
+                        s[r][v], _mm512_maskz_loadu_ps(m, (float *)c + r * ldc + 16 * v));         \
+                if (mode == STORE_BF16)                                                            \
                     _mm256_mask_storeu_epi16((uint16_t *)c + r * ldc + 16 * v, m,                  \
                                              (__m256i)_mm512_cvtneps_pbh(s[r][v]));                \
                 else                                                                               \
@@ -167,19 +135,19 @@ KERNEL(bf16_4, 1, 4)
 KERNEL(bf16_2, 1, 2)
 KERNEL(bf16_1, 1, 1)
 
-typedef void kernel(const uint32_t *, int64_t, const uint32_t *, int64_t, void *, int64_t, int32_t,
-                    int64_t);
+typedef void kernel(const uint32_t *, int64_t, int64_t, const uint32_t *, int64_t, void *, int64_t,
+                    int32_t, int64_t);
+static const int64_t height[4] = {6, 4, 2, 1};
 static kernel *const kernels[2][4] = {{f32_6, f32_4, f32_2, f32_1},
                                       {bf16_6, bf16_4, bf16_2, bf16_1}};
 
 void ck_packed_product(void *c, int64_t ldc, int32_t c_type, const void *a, int64_t lda,
                        const void *packed, int64_t m, int64_t n, int64_t k, int64_t begin,
                        int64_t end, int32_t type, int32_t accumulate) {
-    static const int64_t height[4] = {6, 4, 2, 1};
     const int64_t c_size = c_type == CK_BF16 ? 2 : 4;
     const int64_t steps = ck_packed_bytes(PANEL, k, type) / (4 * PANEL);
     const int64_t rs = type == CK_BF16 ? lda / 2 : lda; /* in 32-bit cells */
-    const int32_t mode = c_type == CK_BF16 ? 2 : accumulate;
+    const int32_t mode = c_type == CK_BF16 ? STORE_BF16 : accumulate ? EXTEND_F32 : STORE_F32;
     kernel *const *kernel_of = kernels[type == CK_BF16];
     for (int64_t j = begin; j < end; j++) {
         const uint32_t *b = (const uint32_t *)packed + j * PANEL * steps;
@@ -187,8 +155,50 @@ void ck_packed_product(void *c, int64_t ldc, int32_t c_type, const void *a, int6
         int64_t i = 0;
         for (int h = 0; h < 4; h++)
             for (; i + height[h] <= m; i += height[h])
-                kernel_of[h]((const uint32_t *)a + i * rs, rs, b, steps,
+                kernel_of[h]((const uint32_t *)a + i * rs, rs, 1, b, steps,
                              (char *)c + (i * ldc + j * PANEL) * c_size, ldc, mode, left);
+    }
+}
+
+/* Columns of a left factor that stand side by side: a cache line of every step. */
+enum { GROUP = 16 };
+/* Steps of k that a panel of the right factor and a group of the left one stay in the first cache for. */
+enum { STRETCH = 128 };
+
+TARGET void ck_pack_left(void *to, const uint16_t *a, int64_t stride, int64_t m, int64_t k,
+                         int64_t begin, int64_t end) {
+    const int64_t steps = (k + 1) / 2;
+    for (int64_t p = 0; p < k; p += 2)
+        for (int64_t group = begin; group < end; group++) {
+            const uint16_t *at = a + p * stride + group * GROUP;
+            const uint16_t *next = p + 1 < k ? at + stride : NULL;
+            _mm_prefetch(at + 4 * stride, _MM_HINT_T0);
+            _mm_prefetch(at + 5 * stride, _MM_HINT_T0);
+            _mm512_storeu_si512((uint32_t *)to + (group * steps + p / 2) * GROUP,
+                                ck_pair(at, next, ck_first(m - group * GROUP)));
+        }
+}
+
+TARGET void ck_packed_gradient(float *c, int64_t ldc, const void *a, const void *b, int64_t m,
+                               int64_t n, int64_t k, const int64_t groups[2],
+                               const int64_t panels[2]) {
+    const int64_t steps = (k + 1) / 2;
+    for (int64_t p = 0; p < steps; p += STRETCH) {
+        const int64_t some = steps - p < STRETCH ? steps - p : STRETCH;
+        for (int64_t j = panels[0]; j < panels[1]; j++) {
+            const uint32_t *right = (const uint32_t *)b + (j * steps + p) * PANEL;
+            const int64_t left = n - j * PANEL < PANEL ? n - j * PANEL : PANEL;
+            for (int64_t group = groups[0]; group < groups[1]; group++) {
+                const uint32_t *rows = (const uint32_t *)a + (group * steps + p) * GROUP;
+                const int64_t count = m - group * GROUP < GROUP ? m - group * GROUP : GROUP;
+                float *to = c + group * GROUP * ldc + j * PANEL;
+                int64_t i = 0;
+                for (int h = 0; h < 4; h++)
+                    for (; i + height[h] <= count; i += height[h])
+                        kernels[1][h](rows + i, 1, GROUP, right, some, to + i * ldc, ldc, ADD_F32,
+                                      left);
+            }
+        }
     }
 }
 #else
@@ -206,5 +216,13 @@ void ck_packed_product(void *c, int64_t ldc, int32_t c_type, const void *a, int6
                        int64_t end, int32_t type, int32_t accumulate) {
     (void)c, (void)ldc, (void)c_type, (void)a, (void)lda, (void)packed, (void)m, (void)n, (void)k;
     (void)begin, (void)end, (void)type, (void)accumulate;
+}
+void ck_pack_left(void *to, const uint16_t *a, int64_t stride, int64_t m, int64_t k, int64_t begin,
+                  int64_t end) {
+    (void)to, (void)a, (void)stride, (void)m, (void)k, (void)begin, (void)end;
+}
+void ck_packed_gradient(float *c, int64_t ldc, const void *a, const void *b, int64_t m, int64_t n,
+                        int64_t k, const int64_t groups[2], const int64_t panels[2]) {
+    (void)c, (void)ldc, (void)a, (void)b, (void)m, (void)n, (void)k, (void)groups, (void)panels;
 }
 #endif

@@ -1,9 +1,9 @@
 import CKernels
 import KeelCore
 
-/// The instruction set kernels are picked for.
+/// The instruction set kernels are picked for; `avx512bf16` has dot products of bf16 pairs.
 package enum ISA: Int32, Sendable, CaseIterable {
-    case portable = 0, avx2 = 1, avx512 = 2
+    case portable = 0, avx2 = 1, avx512 = 2, avx512bf16 = 3
 
     /// The widest this machine has.
     package static var best: ISA { ISA(rawValue: ck_best_isa()) ?? .portable }
@@ -13,6 +13,7 @@ package enum ISA: Int32, Sendable, CaseIterable {
         case "portable": self = .portable
         case "avx2": self = .avx2
         case "avx512": self = .avx512
+        case "avx512bf16": self = .avx512bf16
         default: return nil
         }
     }
@@ -40,7 +41,8 @@ package final class Device: @unchecked Sendable {
     ///
     /// - Parameters:
     ///   - threads: threads that compute at once, the caller included. Results do not depend on it.
-    ///   - isa: which kernels; nil = what `KEEL_ISA` (portable, avx2, avx512) says, else the best there are.
+    ///   - isa: which kernels; nil = what `KEEL_ISA` (portable, avx2, avx512, avx512bf16) says, else the best
+    ///     there are.
     package static func cpu(threads: Int, isa: ISA? = nil) -> Device {
         let named = Environment.value("KEEL_ISA").flatMap { ISA(name: $0) }
         let wanted = isa ?? named ?? .best

@@ -36,6 +36,9 @@ struct OpCase: Sendable, CustomTestStringConvertible {
         OpCase(name: "linear", shapes: [[300, 70], [50, 70], [50]], terms: 300) { x, _ in
             NN.linear(x[0], weight: x[1], bias: x[2])
         },
+        OpCase(name: "linear, many rows", shapes: [[1051, 66], [130, 66]], terms: 1051) { x, _ in
+            NN.linear(x[0], weight: x[1])
+        },
         OpCase(name: "linear, [in, out]", shapes: [[131, 40], [40, 90]], terms: 131) { x, _ in
             NN.linear(x[0], weightIO: x[1])
         },
@@ -84,6 +87,26 @@ struct OpCase: Sendable, CustomTestStringConvertible {
                 x[0], x[1], x[2], heads: 4, kvHeads: 2,
                 layout: AttentionLayout(lengths: [100, 1, 64, 75]),
                 scale: 0.3)
+        },
+        OpCase(
+            name: "attention, heads of 72 cells in groups of three",
+            shapes: [[201, 6 * 72], [201, 2 * 72], [201, 2 * 72]], terms: 201
+        ) { x, _ in
+            NN.attention(
+                x[0], x[1], x[2], heads: 6, kvHeads: 2,
+                layout: AttentionLayout(spans: [
+                    .init(queries: 0..<67, keys: [0..<67]),
+                    .init(queries: 67..<172, keys: [0..<67, 67..<172]),
+                    .init(queries: 172..<201, keys: [0..<67, 172..<201]),
+                ]), scale: 0.12)
+        },
+        OpCase(
+            name: "attention, heads of an odd size", shapes: [[130, 3 * 7], [130, 7], [130, 7]],
+            terms: 130
+        ) { x, _ in
+            NN.attention(
+                x[0], x[1], x[2], heads: 3, kvHeads: 1, layout: AttentionLayout(lengths: [130]),
+                scale: 0.4)
         },
         OpCase(
             name: "attention, shared prefix, window, soft cap",

@@ -5,6 +5,9 @@
 #include "norm.h"
 #include "gemm.h"
 #include "attention.h"
+#ifdef CK_DOTS
+#include "attention_dots.h"
+#endif
 #include "lm_head.h"
 #include "adamw.h"
 #include "draw.h"

@@ -269,10 +269,9 @@ static void FN(attention_backward)(void *dq, void *dk, void *dv, const void *dou
                     }
             }
         }
-        for (int64_t i = 0; i < count; i++)
-            EACH(d, dim) {
-                A *to = (A *)dq + (row0 + i) * a->q_stride + d;
-                STOREA(to, LOADA(to, dim - d) + FN(loada)(dqb + i * wide + d), dim - d);
-            }
+        for (int64_t i = 0; i < count; i++) {
+            T *to = (T *)dq + (row0 + i) * a->q_stride;
+            EACH(d, dim) STORE(to + d, FN(loada)(dqb + i * wide + d), dim - d);
+        }
     }
 }

@@ -36,11 +36,22 @@ INLINE V FN(tail)(V r) {
     return p * r + 0.5f;
 }
 INLINE V FN(exp)(V x) {
+#ifdef CK_DOTS
+    /* The same series with the instructions for n and 2^n; x is held where e^x leaves f32. NaN stays NaN. */
+    const __m512 y = _mm512_min_ps(_mm512_set1_ps(89.0f),
+                                   _mm512_max_ps(_mm512_set1_ps(-104.0f), (__m512)x));
+    const __m512 k = _mm512_roundscale_ps(_mm512_mul_ps(y, _mm512_set1_ps(1.44269504f)), 8);
+    V r = (V)_mm512_fnmadd_ps(k, _mm512_set1_ps(0.693359375f), y);
+    r = (V)_mm512_fnmadd_ps(k, _mm512_set1_ps(-2.12194440e-4f), (__m512)r);
+    V e = FN(tail)(r) * (r * r) + r + 1.0f;
+    return (V)_mm512_scalef_ps((__m512)e, k);
+#else
     I n;
     V r = FN(split)(x, &n);
     V p = FN(tail)(r) * (r * r) + r + 1.0f;
     I half = n >> 1; /* two factors: 2^n alone may leave the range of f32 */
     return p * (V)((half + 127) << 23) * (V)((n - half + 127) << 23);
+#endif
 }
 /* tanh x = m / (m + 2), m = e^2x - 1 without cancellation near 0. */
 INLINE V FN(tanh)(V x) {

@@ -1,4 +1,16 @@
-static const ck_table FN(table) = {
+/* Linkage of the table, and which attention it has. */
+#undef LINKAGE
+#undef ATTENTION
+#ifdef CK_DOTS
+#define LINKAGE
+#define ATTENTION(name) FN(name##_dots)
+extern const ck_table FN(table);
+#else
+#define LINKAGE static
+#define ATTENTION(name) FN(name)
+#endif
+
+LINKAGE const ck_table FN(table) = {
     .add = FN(add),
     .multiply = FN(multiply),
     .accumulate = FN(accumulate),
@@ -18,9 +30,9 @@ static const ck_table FN(table) = {
     .store_bias = FN(store_bias),
     .column_sums = FN(column_sums),
     .scatter_add = FN(scatter_add),
-    .attention_scratch = FN(attention_scratch),
-    .attention = FN(attention),
-    .attention_backward = FN(attention_backward),
+    .attention_scratch = ATTENTION(attention_scratch),
+    .attention = ATTENTION(attention),
+    .attention_backward = ATTENTION(attention_backward),
     .lm_chunk = FN(lm_chunk),
     .lm_chunk_backward = FN(lm_chunk_backward),
     .largest = FN(largest),

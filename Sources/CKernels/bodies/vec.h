@@ -46,11 +46,15 @@ INLINE V FN(load)(const T *p) {
 }
 /* Rounds to nearest even; NaN stays NaN. */
 INLINE void FN(store)(T *p, V x) {
+#ifdef CK_DOTS
+    *(ck_vsu *)p = (ck_vs)_mm512_cvtneps_pbh((__m512)x); /* numbers below 2^-126 become 0 */
+#else
     ck_vu u = (ck_vu)x;
     ck_vu nan = (ck_vu)(x != x);
     ck_vu r = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
     r = (r & ~nan) | (((u >> 16) | 0x40u) & nan);
     *(ck_vsu *)p = __builtin_convertvector(r, ck_vs);
+#endif
 }
 INLINE A FN(one)(const T *p) {
     uint32_t u = (uint32_t)*p << 16;

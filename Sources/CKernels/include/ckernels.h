@@ -14,7 +14,7 @@
 
 /* Codes of cell types, as DType orders them. */
 enum { CK_F32 = 0, CK_F64 = 1, CK_BF16 = 2, CK_I32 = 3 };
-enum { CK_PORTABLE = 0, CK_AVX2 = 1, CK_AVX512 = 2 };
+enum { CK_PORTABLE = 0, CK_AVX2 = 1, CK_AVX512 = 2, CK_AVX512_BF16 = 3 };
 
 /* Cells of a distribution that are summed together. */
 enum { CK_DRAW_BLOCK = 1024 };
@@ -115,7 +115,7 @@ typedef struct ck_table {
     void (*attention)(void *out, void *lse, int64_t lse_stride, const void *q, const void *k,
                       const void *v, const ck_attention *a, int64_t begin, int64_t count,
                       void *scratch);
-    /* The whole sequence; dq, dk, dv[A] +=, laid out like q, k, v. */
+    /* The whole sequence; dq[T] =, dk, dv[A] +=, laid out like q, k, v. */
     void (*attention_backward)(void *dq, void *dk, void *dv, const void *dout, const void *out,
                                const void *lse, int64_t lse_stride, const void *q, const void *k,
                                const void *v, const ck_attention *a, void *scratch);
@@ -146,7 +146,8 @@ typedef struct ck_table {
     double (*squared_norm)(const void *x, int64_t n);
 } ck_table;
 
-/* The widest instruction set of this machine: CK_PORTABLE, CK_AVX2 or CK_AVX512. */
+/* The widest instruction set of this machine. CK_AVX512_BF16: AVX-512 with dot products of bf16 pairs, which the
+ * kernels of bf16 use. */
 int32_t ck_best_isa(void);
 
 /* The kernels for a cell type (CK_F32, CK_F64, CK_BF16); `isa` must not be above ck_best_isa(). */
@@ -167,6 +168,15 @@ void ck_pack(void *to, const void *b, int64_t stride, int32_t transposed, int64_
 void ck_packed_product(void *c, int64_t ldc, int32_t c_type, const void *a, int64_t lda,
                        const void *packed, int64_t m, int64_t n, int64_t k, int64_t begin,
                        int64_t end, int32_t type, int32_t accumulate);
+/* Columns of a packed left factor that stand together. */
+enum { CK_GROUP = 16 };
+/* Packs groups begin ..< end of the columns of a (k, m), bf16, as a left factor: a packed (k, m) matrix. */
+void ck_pack_left(void *to, const uint16_t *a, int64_t stride, int64_t m, int64_t k, int64_t begin,
+                  int64_t end);
+/* c (m, n) += a^T b for some groups of the rows of c and some panels of its columns, first ..< end each: a (k, m)
+ * packed as a left factor, b (k, n) packed, not transposed; both bf16. */
+void ck_packed_gradient(float *c, int64_t ldc, const void *a, const void *b, int64_t m, int64_t n,
+                        int64_t k, const int64_t groups[2], const int64_t panels[2]);
 /* y = x, n cells, rounded to nearest even. Codes of types as above. */
 void ck_convert(void *y, int32_t y_type, const void *x, int32_t x_type, int64_t n);
 

@@ -35,6 +35,11 @@ struct AttentionPlan {
         StageClock.measure(.attention, flops: 4 * pairs) { mixed(q, k, v) }
     }
 
+    /// Whether every row of q is in a span; the others are 0 where they come out.
+    private func covers(_ q: Tensor) -> Bool {
+        layout.spans.reduce(0) { $0 + $1.queries.count } == q.rows
+    }
+
     /// Cells of a head, over all pairs of a query and a key it sees and all heads.
     private var pairs: Double {
         let seen = layout.spans.reduce(0.0) { sum, span in
@@ -47,7 +52,7 @@ struct AttentionPlan {
     private func mixed(_ q: Tensor, _ k: Tensor, _ v: Tensor) -> (out: Tensor, lse: Tensor) {
         let out = Kernels.like(q)
         let lse = Kernels.accumulator([q.rows, heads], like: q)
-        if layout.spans.reduce(0, { $0 + $1.queries.count }) != q.rows {
+        if !covers(q) {
             Memory.zero(out)
             Memory.zero(lse)
         }
@@ -103,7 +108,8 @@ struct AttentionPlan {
             v.cell(kvHead * dim), &heads, 0, Int64(group), scratch)
     }
 
-    /// Gradients in f32 (f64 under f64), zero where nothing flows.
+    /// Gradients, zero where nothing flows: of q in its own type, of k and v, which many queries add to, in f32 (f64
+    /// under f64).
     func backward(
         _ dout: Tensor, _ out: Tensor, _ lse: Tensor, _ q: Tensor, _ k: Tensor, _ v: Tensor
     )
@@ -118,7 +124,8 @@ struct AttentionPlan {
         -> (q: Tensor, k: Tensor, v: Tensor)
     {
         let type = q.dtype.accumulator
-        let dq = Tensor(zeros: q.shape, dtype: type, device: q.device)
+        let dq = Kernels.like(q)
+        if !covers(q) { Memory.zero(dq) }
         let dk = Tensor(zeros: k.shape, dtype: type, device: q.device)
         let dv = Tensor(zeros: v.shape, dtype: type, device: q.device)
         let groups = layout.groups()

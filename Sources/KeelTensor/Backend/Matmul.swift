@@ -138,6 +138,9 @@ enum Matmul {
         if widens(a) { return addTransposed(c, wide(a), wide(b)) }
         let size = m >= 512 ? 128 : max(16, (m / 4 + 15) & ~15)
         StageClock.measure(.products, flops: 2 * Double(m) * Double(n) * Double(k)) {
+            if PackedMatrix.isFastGradient(a, n: n) {
+                return PackedMatrix.addGradient(c, a, b)
+            }
             Tiles.over(a.device, m, size: size) { start, count in
                 add(
                     c.raw + start * n * c.dtype.size, a.cell(start), lda: m, transposed: true,
@@ -165,7 +168,7 @@ enum Matmul {
 
     /// True where bf16 products are taken in f32: oneDNN has bf16 for AVX-512 only.
     private static func widens(_ x: Tensor) -> Bool {
-        x.dtype == .bf16 && x.device.isa != .avx512
+        x.dtype == .bf16 && x.device.isa.rawValue < ISA.avx512.rawValue
     }
 
     private static func wide(_ x: Tensor) -> Tensor { Memory.converted(x, .f32) }
