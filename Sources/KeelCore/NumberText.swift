@@ -7,7 +7,11 @@ extension Double {
         guard isFinite else { return isNaN ? "nan" : self > 0 ? "inf" : "-inf" }
         guard self != 0 else { return "0" }
         var exponent = Int(floor(log10(abs(self))))
-        var scaled = (abs(self) * pow(10, Double(digits - 1 - exponent))).rounded()
+        // In two factors: 10^327 is infinite.
+        let shift = digits - 1 - exponent
+        let first = min(shift, 300)
+        var scaled = (abs(self) * pow(10, Double(first)) * pow(10, Double(shift - first)))
+            .rounded()
         if scaled >= pow(10, Double(digits)) {
             scaled /= 10
             exponent += 1
