@@ -310,9 +310,10 @@ struct WorkerBoard: Sendable {
         }
     }
 
-    /// No worker can be started.
+    /// No worker can be started, or its state cannot be had after the call, which then counts for nothing.
     mutating func failedStart(_ work: Work?, _ error: any Error) {
         failedStarts += 1
+        report.errors += 1
         if let work, work.generation == generation {
             inFlight -= 1
             ladder.putBack(work.piece)

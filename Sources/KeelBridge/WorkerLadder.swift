@@ -2,8 +2,10 @@
 ///
 /// A call that fails is made once more in a fresh worker. If it fails again, the guilty row is looked
 /// for: first the one that was being worked at, or the first whose score was not written, alone, with
-/// the others in one call behind it; when that leads nowhere, those that were not written apart from those
-/// that were; then halves. Units are rows, or the groups of rows that belong together.
+/// those before it in one call and those after it in another; when that leads nowhere, those that were not
+/// written apart from those that were; then halves. As long as nothing has been scored, what is left behind a
+/// guilty one is tried in halves too: three guilty ones in a row do not hide the healthy ones.
+/// Units are rows, or the groups of rows that belong together.
 struct WorkerLadder: Sendable {
     enum Stage: Equatable, Sendable {
         case first
@@ -23,6 +25,7 @@ struct WorkerLadder: Sendable {
     }
 
     private(set) var waiting: [Piece] = []
+    private var isAnyScored = false
 
     var isEmpty: Bool { waiting.isEmpty }
 
@@ -43,10 +46,11 @@ struct WorkerLadder: Sendable {
     }
 
     /// Puts a piece back that was not tried.
-    mutating func putBack(_ piece: Piece) { waiting.append(piece) }
+    mutating func putBack(_ piece: Piece) { waiting.insert(piece, at: 0) }
 
     /// The units of a piece have their scores.
     mutating func succeeded(_ piece: Piece) {
+        isAnyScored = true
         guard !piece.rest.isEmpty else { return }
         waiting.append(Piece(units: piece.rest, stage: .search, isOnTrack: false))
     }
@@ -66,16 +70,20 @@ struct WorkerLadder: Sendable {
             return nil
         }
         if piece.units.count == 1, let guilty = piece.units.first {
-            if !piece.rest.isEmpty {
+            let half = isAnyScored ? 0 : piece.rest.count / 2
+            for part in [piece.rest[..<half], piece.rest[half...]] where !part.isEmpty {
                 waiting.append(
-                    Piece(units: piece.rest, stage: .search, isOnTrack: piece.isOnTrack))
+                    Piece(units: Array(part), stage: .search, isOnTrack: piece.isOnTrack))
             }
             return guilty
         }
-        if piece.isOnTrack, let suspect, piece.units.contains(suspect) {
+        if piece.isOnTrack, let suspect, let at = piece.units.firstIndex(of: suspect) {
+            if at > 0 {
+                waiting.append(
+                    Piece(units: Array(piece.units[..<at]), stage: .search, isOnTrack: false))
+            }
             waiting.append(
-                Piece(
-                    units: [suspect], stage: .search, rest: piece.units.filter { $0 != suspect }))
+                Piece(units: [suspect], stage: .search, rest: Array(piece.units[(at + 1)...])))
             return nil
         }
         var parts = [

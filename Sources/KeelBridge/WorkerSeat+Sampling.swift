@@ -33,14 +33,9 @@ extension WorkerSeat {
     /// - Throws: `KeelError` (failed) that says what the plugin did, twice.
     func sample(_ call: SamplerCall, isSecond: Bool = false) throws -> SamplerAnswer {
         let process = try start(context: call.context)
+        let answer: SamplerAnswer
         do throws(WorkerFailure) {
-            let answer = try attempt(call, process)
-            do {
-                try keepState(process, context: call.context)
-            } catch {
-                throw WorkerFailure(cause: .nonsense("\(error)"))
-            }
-            return answer
+            answer = try attempt(call, process)
         } catch {
             // What a failed call has done to a state, nobody knows.
             if error.isHarmless { process.quit() }
@@ -51,6 +46,13 @@ extension WorkerSeat {
                 at: "\(setup.component.path), \(call.place)", fix: error.fix(for: setup.component),
                 code: .failed)
         }
+        do {
+            try keepState(process, context: call.context)
+        } catch {
+            guard !isSecond else { throw error }
+            return try sample(call, isSecond: true)
+        }
+        return answer
     }
 
     private func attempt(

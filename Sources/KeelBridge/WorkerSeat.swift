@@ -126,7 +126,7 @@ final class WorkerSeat {
         if let state { return state }
         let process = try start(context: context)
         let saved = try ask(process, limit: .max, context: context)
-        return Instance.State(version: setup.component.stateVersion, bytes: saved.state ?? [])
+        return whole(saved.state ?? [])
     }
 
     private func ask(
@@ -146,15 +146,27 @@ final class WorkerSeat {
     }
 
     /// Keeps the state after a batch.
+    ///
+    /// - Throws: `KeelError`; the worker is gone then, and the state is still that before the batch, so that the
+    ///   batch can be made once more as if nothing had been.
     func keepState(_ process: WorkerProcess, context: CallContext) throws {
         guard setup.component.hasCallback("save"), tooLong == nil else { return }
-        state = nil
         let reply = try ask(process, limit: UInt64(WorkerSeat.longestState), context: context)
-        if let bytes = reply.state {
-            state = Instance.State(version: setup.component.stateVersion, bytes: bytes)
-        } else {
-            tooLong = reply.stateLength ?? 0
+        state = reply.state.map { whole($0) }
+        if state == nil { tooLong = reply.stateLength ?? 0 }
+    }
+
+    private func whole(_ bytes: [UInt8]) -> Instance.State {
+        Instance.State(version: setup.component.stateVersion, bytes: bytes)
+    }
+
+    /// Lets the process go for a fresh one, which goes on with its state however long that is.
+    private func recycle(context: CallContext) throws {
+        if tooLong != nil {
+            state = try save(context: context)
+            tooLong = nil
         }
+        leave()
     }
 
     /// The process has failed: the next one is a restart.
@@ -193,7 +205,9 @@ final class WorkerSeat {
         let scores = process.scores(count)
         try keepState(process, context: work.context)
         calls += 1
-        if let most = options.recycleAfter, calls >= most { leave() }
+        if let most = options.recycleAfter, calls >= most {
+            try recycle(context: work.context)
+        }
         let each = seconds * 1000 / Double(max(1, count))
         return WorkerBoard.Yield(
             scores: scores,

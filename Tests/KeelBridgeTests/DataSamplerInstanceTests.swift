@@ -66,7 +66,7 @@ import Testing
     }
 
     /// A worker that dies once is replaced, with the state that it had: nothing shows.
-    @Test(arguments: ["order", "feedback"], ["crash", "hang"])
+    @Test(arguments: ["order", "feedback", "save"], ["crash", "hang"])
     func aWorkerThatFailsOnceIsReplaced(stage: String, misdeed: String) throws {
         let marker = "\(Zoo.folder)/marker-\(stage)-\(misdeed)-\(UUID().uuidString)"
         let healthy = try play(sampler(inWorker: false))
@@ -94,6 +94,13 @@ import Testing
                 error[plugin]: data sampler "mine" (priority): \(what)
                   at:  $LIB, order, epoch 4
                 """ + (fix.isEmpty ? "" : "\n  fix: \(fix)"))
+    }
+
+    @Test func aStateThatCannotBeHadEndsTheRun() throws {
+        let sampler = try sampler(["misdeed": "crash", "at": "save"])
+        let text = message { _ = try play(sampler) }
+        #expect(
+            text.contains("(priority): save: killed by signal 11 (segmentation fault)"), "\(text)")
     }
 
     @Test func aRowThatDoesNotExistIsRefused() throws {

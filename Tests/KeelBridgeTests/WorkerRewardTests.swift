@@ -133,6 +133,19 @@ import Testing
         #expect(report.errors == 1 && report.restarts == 1 && report.skipped == 0)
     }
 
+    /// The healthy rows of one call are scored before anything is said about all of them.
+    @Test(arguments: [[6, 7, 8], [0, 1, 2], Array(0..<10), [0, 30, 31]])
+    func guiltyRowsInARowHideNoHealthyOnes(_ bad: [Int]) throws {
+        let rows = WorkerPlugins.rows((0..<32).map { bad.contains($0) ? "segv" : "row \($0)" })
+        for policy in [WorkerOptions.Policy.dropRow, .constant(-1)] {
+            let reward = try WorkerPlugins.reward(
+                options: WorkerOptions(timeout: 20, onError: policy))
+            let scores = try reward.score(rows)
+            #expect(scores.indices.filter { scores[$0].isFailed } == bad)
+            try expectOthersUnharmed(scores, rows, bad: Set(bad))
+        }
+    }
+
     @Test func whereEveryRowFailsTheRunStops() throws {
         let rows = WorkerPlugins.rows([String](repeating: "segv", count: 12))
         let reward = try WorkerPlugins.reward(
@@ -322,6 +335,44 @@ struct WorkerComponentTests {
                 try WorkerPlugins.reward().load(state)
             }.contains("has no state, but the checkpoint holds one of 8 bytes"))
         #expect(try WorkerPlugins.reward().save() == nil)
+    }
+
+    /// What a worker did since its state was last had is done once more.
+    @Test(arguments: ["hang", "segv", "fail"])
+    func aStateThatCannotBeHadOnceIsNotLost(_ misdeed: String) throws {
+        let reward = try WorkerPlugins.reward(
+            "sum", ["once": .string(WorkerPlugins.freshPath()), "save": .string(misdeed)],
+            options: WorkerOptions(timeout: misdeed == "hang" ? 0.5 : 20))
+        #expect(try reward.score(WorkerPlugins.rows(["a", "bb"])).map(\.value) == [1, 3])
+        #expect(try reward.score(WorkerPlugins.rows(["mark", "b"])).map(\.value) == [7, 8])
+        #expect(try reward.score(WorkerPlugins.rows(["a"])).map(\.value) == [9])
+        let report = reward.takeReport()
+        #expect(report.restarts == 1 && report.errors == 1 && report.skipped == 0)
+        let after = try #require(try reward.save())
+        let inside = try WorkerPlugins.inProcess("sum")
+        _ = try inside.score(WorkerPlugins.rows(["a", "bb", "mark", "b", "a"]))
+        #expect(try inside.save() == after)
+    }
+
+    @Test(arguments: [WorkerOptions.Policy.stop, .dropRow])
+    func aStateThatCanNeverBeHadEndsTheRun(_ policy: WorkerOptions.Policy) throws {
+        let reward = try WorkerPlugins.reward(
+            "sum", ["save": "segv"], options: WorkerOptions(timeout: 20, onError: policy))
+        _ = try reward.score(WorkerPlugins.rows(["a"]))
+        let text = message { _ = try reward.score(WorkerPlugins.rows(["mark"])) }
+        #expect(text.contains("(sum): save: killed by signal 11 (segmentation fault)"), "\(text)")
+    }
+
+    /// A worker that is replaced on purpose hands its state over, however long that is.
+    @Test(arguments: [0, 1_100_000])
+    func aRecycledWorkersStateGoesOn(_ padding: Int) throws {
+        let reward = try WorkerPlugins.reward(
+            "sum", ["big": JSON(padding)], options: WorkerOptions(timeout: 20, recycleAfter: 2))
+        for call in 1...5 {
+            #expect(try reward.score(WorkerPlugins.rows(["a"])).map(\.value) == [Float(call)])
+            #expect(try reward.save()?.bytes.count == padding + 8)
+        }
+        #expect(reward.takeReport().restarts == 0)
     }
 
     @Test func aStateTooLongToKeepEndsWithItsWorker() throws {

@@ -121,7 +121,9 @@ static keel_status coupled_score(void *self, keel_call *c, size_t n, float *out)
 static const keel_component coupled = KEEL_REWARD(.name = "coupled", .help = "the group's size",
                                                   .flags = KEEL_COUPLED, .score = coupled_score);
 
-/* A running sum of lengths, which is its state; `big` bytes of padding go with it. */
+/* A running sum of lengths, which is its state; `big` bytes of padding go with it. After a row "mark" its save does what
+   the parameter `save` says: for ever, or once per file `once`. */
+static int is_marked;
 static void *sum_create(keel_call *c) {
     if (keel_num(c, "refuse") != 0)
         keel_fail(c, KEEL_E_INVALID, "refuse is on");
@@ -131,6 +133,15 @@ static void *sum_create(keel_call *c) {
 }
 static void sum_destroy(void *self) { free(self); }
 static keel_status sum_save(void *self, keel_call *c) {
+    keel_str misdeed = keel_string(c, "save");
+    if (is_marked && misdeed.n > 0 && (keel_string(c, "once").n == 0 || first_time(c))) {
+        if (keel_is(misdeed, "fail"))
+            return keel_fail(c, KEEL_E_INVALID, "I will not");
+        if (keel_is(misdeed, "segv"))
+            raise(SIGSEGV);
+        for (;;)
+            pause();
+    }
     keel_write(c, self, sizeof(double));
     for (double k = 0; k < keel_num(c, "big"); k++)
         keel_write(c, "x", 1);
@@ -149,6 +160,8 @@ static keel_status sum_score(void *self, keel_call *c, size_t n, float *out) {
         keel_str text = keel_text(c, "response", i);
         if (keel_is(text, "once") && first_time(c))
             raise(SIGSEGV);
+        if (keel_is(text, "mark"))
+            is_marked = 1;
         *sum += (double)text.n;
         out[i] = (float)*sum;
     }
@@ -157,6 +170,7 @@ static keel_status sum_score(void *self, keel_call *c, size_t n, float *out) {
 static const keel_component sum = KEEL_REWARD(
         .name = "sum", .help = "a running sum",
         KEEL_PARAMS(KEEL_PARAM_STR("once", "", "a file that tells the first time"),
+                    KEEL_PARAM_STR("save", "", "what save does after a marked row"),
                     KEEL_PARAM_I64("big", 0, 0, 1e8, "bytes of padding"),
                     KEEL_PARAM_I64("refuse", 0, 0, 2, "create refuses, or crashes")),
         .state_version = 5, .create = sum_create, .destroy = sum_destroy, .save = sum_save,

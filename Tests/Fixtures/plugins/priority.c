@@ -86,6 +86,12 @@ static keel_status feedback(void *self, keel_call *c, const int64_t *rows, size_
 
 static keel_status save(void *self, keel_call *c) {
     struct memory *m = self;
+    size_t known = 0;
+    for (size_t i = 0; i < m->n; i++)
+        known += m->priority[i] != 1;
+    /* More than one feedback teaches: there is a memory to lose. */
+    if (known > 5 && misbehave(c, "save") != KEEL_OK)
+        return KEEL_E_INVALID;
     return keel_write(c, m->priority, m->n * sizeof(double));
 }
 
