@@ -188,14 +188,27 @@ package final class PluginEval {
     ) throws -> JSON {
         let sampler = try DataSamplerInstance(
             component, catalog: catalog, parameters: parameters, seed: seed, context: context)
+        let length = object["length"]?.int
+        if let length { try PluginEval.check("length", length) }
         let order = try sampler.order(
-            epoch: Int(context.epoch), count: batch.rows, length: object["length"]?.int,
-            columns: batch.columns,
+            epoch: Int(context.epoch), count: batch.rows, length: length, columns: batch.columns,
             context: context)
         return ["order": .array(order.map { JSON($0) })]
     }
 
     // MARK: - In and out
+
+    /// Rows of a batch at most.
+    private static let mostRows = 1 << 22
+
+    /// Refuses a number of rows that no memory is asked for.
+    private static func check(_ key: String, _ count: Int) throws {
+        guard (0...mostRows).contains(count) else {
+            throw KeelError(
+                "data", "\"\(key)\" is \(count)", fix: "use a number from 0 to \(mostRows)",
+                code: .badData)
+        }
+    }
 
     /// The batch of a request.
     private func batch(_ object: JSONObject) throws -> ColumnBatch {
@@ -209,11 +222,12 @@ package final class PluginEval {
                 \.value.shape.first
             ).first
             ?? text.pairs.lazy.compactMap(\.value.array?.count).first
-        guard let count, count >= 0 else {
+        guard let count else {
             throw KeelError(
                 "data", "the batch does not say how many rows it has", fix: "add \"rows\": B",
                 code: .badData)
         }
+        try PluginEval.check("rows", count)
         var batch = ColumnBatch(rows: count)
         batch.columns = columns
         for (name, column) in columns where component.kind != .dataSampler || column.shape.count > 0

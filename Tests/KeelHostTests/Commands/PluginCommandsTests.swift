@@ -172,6 +172,27 @@ struct PluginCommandsTests {
         #expect(report.warnings == ["every score is 3: a constant reward teaches nothing"])
     }
 
+    /// Numbers that no batch has: an error, and the next batch is answered.
+    @Test(arguments: [Int64.max, Int64.max / 8, 100_000_000_000, -1])
+    func evalRefusesNumbersOfRows(_ number: Int64) throws {
+        let folder = try TemporaryFolder()
+        let (path, catalog) = try built(folder)
+        let eval = try PluginEval(plugin: path, options: PluginEval.Options(), catalog: catalog)
+        let error = #expect(throws: KeelError.self) { try eval.answer(["rows": .int(number)]) }
+        #expect(
+            error?.description == """
+                error[data]: "rows" is \(number)
+                  fix: use a number from 0 to 4194304
+                """)
+        let sampler = try PluginEval(
+            plugin: "\(try PhaseBench.library.get())#rotated", options: PluginEval.Options(),
+            catalog: catalog)
+        #expect(throws: KeelError.self) {
+            try sampler.answer(["rows": 3, "length": .int(number)])
+        }
+        #expect(try sampler.answer(["rows": 3, "length": 2])["order"]?.array?.count == 2)
+    }
+
     @Test func evalAnswersRewards() throws {
         let folder = try TemporaryFolder()
         let (path, catalog) = try built(folder)
