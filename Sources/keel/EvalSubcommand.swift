@@ -74,11 +74,9 @@ struct EvalSubcommand: KeelCommand {
     @OptionGroup var global: GlobalOptions
 
     func validate() throws {
-        if let maxNewTokens, maxNewTokens < 1 {
-            throw ValidationError("--max-new-tokens takes 1 or more.")
-        }
+        try check("--max-new-tokens", maxNewTokens, 1...1_000_000_000)
         if let rows, rows < 1 { throw ValidationError("--rows takes 1 or more.") }
-        if count < 1 { throw ValidationError("--n takes 1 or more.") }
+        try check("--n", count, 1...1_000_000)
     }
 
     func run() throws {

@@ -54,7 +54,7 @@ struct ComputeOptions: ParsableArguments {
     var threads: Int?
 
     func validate() throws {
-        if let threads, threads < 1 { throw ValidationError("--threads must be 1 or more.") }
+        try check("--threads", threads, 1...4096)
     }
 }
 

@@ -103,11 +103,11 @@ struct Generate: KeelCommand {
             throw ValidationError(
                 "--temperature must be above 0; for the likeliest token use --sampler greedy.")
         }
-        if minNewTokens < 0 { throw ValidationError("--min-new-tokens must be 0 or more.") }
-        if batchSize < 1 { throw ValidationError("--batch-size must be 1 or more.") }
-        if let cacheTokens, cacheTokens < 1 {
-            throw ValidationError("--cache-tokens must be 1 or more.")
-        }
+        try check("--max-new-tokens", maxNewTokens, 1...1_000_000_000)
+        try check("--min-new-tokens", minNewTokens, 0...1_000_000_000)
+        try check("--n", count, 1...1_000_000)
+        try check("--batch-size", batchSize, 1...65536)
+        try check("--cache-tokens", cacheTokens, 1...1_000_000_000)
     }
 
     func run() throws {

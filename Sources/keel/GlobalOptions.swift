@@ -37,6 +37,17 @@ struct GlobalOptions: ParsableArguments {
     var progress: Progress { Progress(terminal: Terminal(color: color), isQuiet: quiet) }
 }
 
+extension ParsableArguments {
+    /// Refuses a count that is not in `range`.
+    ///
+    /// - Throws: `ValidationError` that names the option.
+    func check(_ option: String, _ value: Int?, _ range: ClosedRange<Int>) throws {
+        guard let value, !range.contains(value) else { return }
+        throw ValidationError(
+            "\(option) must be from \(range.lowerBound) to \(range.upperBound).")
+    }
+}
+
 /// Where plugins are looked for.
 struct PluginOptions: ParsableArguments {
     @Option(

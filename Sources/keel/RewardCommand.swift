@@ -77,9 +77,7 @@ struct RewardCommand: ParsableCommand {
 
         func validate() throws {
             if let limit, limit < 1 { throw ValidationError("--limit must be at least 1.") }
-            if let maxNewTokens, maxNewTokens < 1 {
-                throw ValidationError("--max-new-tokens must be at least 1.")
-            }
+            try check("--max-new-tokens", maxNewTokens, 1...1_000_000_000)
             guard [plugin, rewards, native].count(where: { $0 != nil }) == 1 else {
                 throw ValidationError("Give a PLUGIN, --rewards CONFIG or --native LIBRARY.")
             }
@@ -153,9 +151,8 @@ struct RewardCommand: ParsableCommand {
         @OptionGroup var global: GlobalOptions
 
         func validate() throws {
-            for (name, value) in [("--limit", limit), ("--threads", threads)] {
-                if let value, value < 1 { throw ValidationError("\(name) must be at least 1.") }
-            }
+            if let limit, limit < 1 { throw ValidationError("--limit must be at least 1.") }
+            try check("--threads", threads, 1...4096)
         }
 
         func run() throws {

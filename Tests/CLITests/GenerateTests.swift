@@ -173,6 +173,19 @@ import Testing
         #expect(outcome.errors.hasPrefix("error[usage]: \(what)\n"), "\(outcome.errors)")
     }
 
+    @Test(arguments: [
+        ("--batch-size", "9223372036854775807", "65536"), ("--n", "4611686018427387904", "1000000"),
+        ("--max-new-tokens", "9223372036854775807", "1000000000"),
+        ("--cache-tokens", "9223372036854775807", "1000000000"),
+        ("--threads", "1000000000", "4096"),
+    ])
+    func numbersHaveAnEnd(option: String, number: String, most: String) throws {
+        let outcome = try generate(["--prompt", "a", option, number])
+        #expect(outcome.code == ExitCode.usage.rawValue)
+        #expect(
+            outcome.errors.contains("\(option) must be from 1 to \(most)."), "\(outcome.errors)")
+    }
+
     @Test func promptsThatDoNotFitAreNamed() throws {
         let long = JSON.array((0..<128).map { _ in JSON(5) }).text()
         try work.folder.write(

@@ -44,16 +44,17 @@ package struct DataConfig: ConfigSection {
     package var rewardTransform = RewardTransformChoice.none
 
     @Key(
-        "max_length", .from(2), "Most tokens of prompt and completion together; null for no limit.")
+        "max_length", .number(from: 2),
+        "Most tokens of prompt and completion together; null for no limit.")
     package var maxLength: Int? = 1024
 
     @Key(
-        "max_prompt_length", .from(1),
+        "max_prompt_length", .number(from: 1),
         "Most tokens of a prompt; null for no limit of its own.")
     package var maxPromptLength: Int? = nil
 
     @Key(
-        "max_completion_length", .from(1),
+        "max_completion_length", .number(from: 1),
         "Most tokens of a completion, in the data and when generating (null: 512)."
     )
     package var maxCompletionLength: Int? = nil

@@ -36,7 +36,7 @@ package struct ValueHeadConfig: ConfigSection {
     )
     package var kind: ValueHeadChoice? = nil
 
-    @Key("heads", .from(1), "Attention heads of attention_pool.") package var heads = 8
+    @Key("heads", .batch, "Attention heads of attention_pool.") package var heads = 8
 
     @Key("dropout", .within(0, 0.95), "Share of a pool's cells that training sets to 0.")
     package var dropout = 0.1
@@ -54,7 +54,7 @@ package struct ValueHeadConfig: ConfigSection {
     )
     package var source: ValueSourceChoice? = nil
 
-    @Key("num_rollouts", .from(1), "source rollouts: responses to each prompt.")
+    @Key("num_rollouts", .count, "source rollouts: responses to each prompt.")
     package var rollouts = 1
 
     @Key("learning_rate", .from(0), "Its peak learning rate; null: train.learning_rate.")
@@ -74,7 +74,9 @@ package enum ValueSourceChoice: String, ConfigChoice {
 
 /// `old_policy`: the copy of the policy that follows it slowly.
 package struct OldPolicyConfig: ConfigSection {
-    @Key("sync_steps", .from(0), "Optimizer steps after which it takes over the weights; 0: never.")
+    @Key(
+        "sync_steps", .number(from: 0),
+        "Optimizer steps after which it takes over the weights; 0: never.")
     package var syncSteps = 5000
 
     @Key("sync_epochs", "Whether it takes them over where an epoch begins, too.")
@@ -108,11 +110,13 @@ package struct PhaseConfig: ConfigSection {
     )
     package var learningRate: Double? = nil
 
-    @Key("max_steps", .from(0), "Its optimizer steps; 0 leaves it out; null: see num_train_epochs.")
+    @Key(
+        "max_steps", .number(from: 0),
+        "Its optimizer steps; 0 leaves it out; null: see num_train_epochs.")
     package var maxSteps: Int? = nil
 
     @Key(
-        "num_train_epochs", .above(0),
+        "num_train_epochs", .epochs,
         "Its passes over the rows; null: what the objective says, else the length of train.")
     package var numTrainEpochs: Double? = nil
 

@@ -28,6 +28,18 @@ package struct Bounds: Sendable {
         Bounds(low: low, high: high)
     }
 
+    /// Rows of a batch, ranks, heads: what lengths and sizes of tensors are multiplied by.
+    package static let batch = Bounds.within(1, 65536)
+
+    /// Counts that are multiplied by one another: batches of a step, completions of a prompt.
+    package static let count = Bounds.within(1, 1e6)
+
+    /// Counts that are added up and compared: steps, tokens, calls.
+    package static func number(from low: Double) -> Bounds { .within(low, 1e9) }
+
+    /// Passes over the rows.
+    package static let epochs = Bounds(low: 0, high: 1e6, excludesLow: true)
+
     func contains(_ value: Double) -> Bool {
         guard value.isFinite else { return false }
         if let low, excludesLow ? value <= low : value < low { return false }
@@ -39,7 +51,10 @@ package struct Bounds: Sendable {
     var text: String? {
         func plain(_ x: Double) -> String { Int(exactly: x).map(String.init) ?? "\(x)" }
         switch (low, high) {
-        case (let low?, let high?): return "from \(plain(low)) to \(plain(high))"
+        case (let low?, let high?):
+            return excludesLow
+                ? "above \(plain(low)), up to \(plain(high))"
+                : "from \(plain(low)) to \(plain(high))"
         case (let low?, nil): return excludesLow ? "above \(plain(low))" : "\(plain(low)) or more"
         case (nil, let high?): return "\(plain(high)) or less"
         case (nil, nil): return nil

@@ -3,7 +3,7 @@ import KeelModel
 
 /// `model.lora`: PEFT's `LoraConfig`.
 package struct LoRASection: ConfigSection {
-    @Key("r", .from(1), "Rank of the updates.") package var rank = 8
+    @Key("r", .within(1, 8192), "Rank of the updates.") package var rank = 8
 
     @Key("lora_alpha", .above(0), "An update is multiplied by lora_alpha / r.")
     package var alpha = 16.0

@@ -112,10 +112,12 @@ package enum TransformChoice: String, ConfigChoice {
 package enum NormalizeChoice: String, ConfigChoice { case none, scale, normalize }
 
 package struct OverlongConfig: ConfigSection {
-    @Key("max_length", .from(1), "Tokens that cost `factor`; null: data.max_completion_length.")
+    @Key(
+        "max_length", .number(from: 1),
+        "Tokens that cost `factor`; null: data.max_completion_length.")
     package var maxLength: Int? = nil
 
-    @Key("cache", .from(0), "Tokens before max_length from which on the cost rises from 0.")
+    @Key("cache", .number(from: 0), "Tokens before max_length from which on the cost rises from 0.")
     package var cache = 64
 
     @Key("factor", .from(0), "The most that is taken.") package var factor = 1.0
@@ -132,7 +134,7 @@ package struct RewardModelConfig: ConfigSection {
     @Key("dtype", "Type of its activations.") package var dtype = DTypeChoice.f32
 
     @Key(
-        "max_length", .from(1),
+        "max_length", .number(from: 1),
         "Tokens of prompt and response it sees, the last ones; null: its context.")
     package var maxLength: Int? = nil
 
@@ -144,7 +146,8 @@ package struct JudgeConfig: ConfigSection {
 
     @Key("dtype", "Type of its activations.") package var dtype = DTypeChoice.f32
 
-    @Key("max_new_tokens", .from(1), "Tokens of a reply at most.") package var maxNewTokens = 64
+    @Key("max_new_tokens", .number(from: 1), "Tokens of a reply at most.") package
+        var maxNewTokens = 64
 
     @Key("temperature", .from(0), "0: always the likeliest token.") package var temperature = 0.0
 

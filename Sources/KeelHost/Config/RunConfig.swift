@@ -101,13 +101,15 @@ package struct SamplerConfig: ConfigSection {
     @Key("stop", "Texts that end a completion; rewards see the text in front of them.")
     package var stop: [String] = []
 
-    @Key("min_new_tokens", .from(0), "Tokens before which a completion does not end by itself.")
+    @Key(
+        "min_new_tokens", .number(from: 0),
+        "Tokens before which a completion does not end by itself.")
     package var minNewTokens = 0
 
-    @Key("batch_size", .from(1), "Completions generated at once.") package var batchSize = 32
+    @Key("batch_size", .batch, "Completions generated at once.") package var batchSize = 32
 
     @Key(
-        "cache_tokens", .from(1),
+        "cache_tokens", .number(from: 1),
         "Tokens whose keys and values are kept at once; null: as many as batch_size completions need. "
             + "Results do not depend on it.")
     package var cacheTokens: Int? = nil

@@ -1,13 +1,13 @@
 import KeelCore
 
 package struct TrainConfig: ConfigSection {
-    @Key("per_device_train_batch_size", .from(1), "Rows (pairs, completions) per micro-batch.")
+    @Key("per_device_train_batch_size", .batch, "Rows (pairs, completions) per micro-batch.")
     package var perDeviceTrainBatchSize = 8
 
-    @Key("gradient_accumulation_steps", .from(1), "Micro-batches per optimizer step.")
+    @Key("gradient_accumulation_steps", .count, "Micro-batches per optimizer step.")
     package var gradientAccumulationSteps = 1
 
-    @Key("per_device_eval_batch_size", .from(1), "Rows per batch of evaluation.")
+    @Key("per_device_eval_batch_size", .batch, "Rows per batch of evaluation.")
     package var perDeviceEvalBatchSize = 8
 
     @Key(
@@ -31,26 +31,28 @@ package struct TrainConfig: ConfigSection {
     @Key("max_grad_norm", .from(0), "Gradients are scaled down to this norm; 0 leaves them.")
     package var maxGradNorm = 1.0
 
-    @Key("max_steps", .from(-1), "Optimizer steps; -1 leaves the length to num_train_epochs.")
+    @Key(
+        "max_steps", .number(from: -1), "Optimizer steps; -1 leaves the length to num_train_epochs."
+    )
     package var maxSteps = -1
 
-    @Key("num_train_epochs", .above(0), "Passes over the rows, where max_steps is -1.")
+    @Key("num_train_epochs", .epochs, "Passes over the rows, where max_steps is -1.")
     package var numTrainEpochs = 3.0
 
     @Key("lr_scheduler_type", "How the learning rate goes on after the warm-up.")
     package var lrSchedulerType = ScheduleChoice.linear
 
-    @Key("warmup_steps", .from(0), "Steps of linear warm-up; wins over warmup_ratio.")
+    @Key("warmup_steps", .number(from: 0), "Steps of linear warm-up; wins over warmup_ratio.")
     package var warmupSteps = 0
 
     @Key("warmup_ratio", .within(0, 1), "Warm-up as a share of all steps.") package
         var warmupRatio = 0.0
 
-    @Key("logging_steps", .from(1), "Steps between two lines of metrics.") package
+    @Key("logging_steps", .number(from: 1), "Steps between two lines of metrics.") package
         var loggingSteps = 10
 
     @Key(
-        "eval_steps", .from(1),
+        "eval_steps", .number(from: 1),
         "Steps between evaluations on data.valid; null evaluates at the end only.")
     package var evalSteps: Int? = nil
 
@@ -78,30 +80,35 @@ package struct TrainConfig: ConfigSection {
     @Key("greater_is_better", "Whether more of it is better; null: unless its name ends with loss.")
     package var greaterIsBetter: Bool? = nil
 
-    @Key("save_steps", .from(0), "Steps between checkpoints; 0 writes one at the end only.")
+    @Key("save_steps", .number(from: 0), "Steps between checkpoints; 0 writes one at the end only.")
     package var saveSteps = 500
 
-    @Key("save_total_limit", .from(1), "Checkpoints kept, the oldest go first; null keeps all.")
+    @Key(
+        "save_total_limit", .number(from: 1),
+        "Checkpoints kept, the oldest go first; null keeps all.")
     package var saveTotalLimit: Int? = nil
 
     @Key("seed", .from(0), "Fixes every random draw of the run.") package var seed = 42
 
-    @Key("num_generations", .from(1), "Completions per prompt (online objectives).")
+    @Key("num_generations", .count, "Completions per prompt (online objectives).")
     package var numGenerations = 8
 
     @Key(
-        "rollout_batch_size", .from(1),
+        "rollout_batch_size", .count,
         "Completions per rollout; null: those of one optimizer step.")
     package var rolloutBatchSize: Int? = nil
 
-    @Key("num_iterations", .from(1), "Passes over each rollout.") package var numIterations = 1
+    @Key("num_iterations", .within(1, 1000), "Passes over each rollout.") package
+        var numIterations = 1
 
     @Key(
         "dynamic_sampling",
         "Draws prompts until a roll-out is full of groups whose rewards differ (DAPO).")
     package var dynamicSampling = false
 
-    @Key("max_gen_batches", .from(1), "Batches of prompts that dynamic_sampling draws at most.")
+    @Key(
+        "max_gen_batches", .number(from: 1),
+        "Batches of prompts that dynamic_sampling draws at most.")
     package var maxGenBatches = 10
 
     @Key(
@@ -123,7 +130,7 @@ package struct TrainConfig: ConfigSection {
     @Key("ref_model_mixup_alpha", .within(0, 1), "The policy's weight in that; 1: a copy.")
     package var refModelMixupAlpha = 0.6
 
-    @Key("ref_model_sync_steps", .from(1), "Optimizer steps between two such moves.")
+    @Key("ref_model_sync_steps", .number(from: 1), "Optimizer steps between two such moves.")
     package var refModelSyncSteps = 512
 
     @Key(
@@ -141,7 +148,7 @@ package struct TrainConfig: ConfigSection {
     @Key("ptx_coef", .from(0), "Weight of the token mean of -log p over data.ptx in every step.")
     package var ptxCoef = 0.0
 
-    @Key("ptx_batch_size", .from(1), "Rows of data.ptx per step; null: those of a micro-batch.")
+    @Key("ptx_batch_size", .batch, "Rows of data.ptx per step; null: those of a micro-batch.")
     package var ptxBatchSize: Int? = nil
 
     @Key(
@@ -150,7 +157,7 @@ package struct TrainConfig: ConfigSection {
     )
     package var onCollapse = CollapseChoice.warn
 
-    @Key("collapse_patience", .from(1), "Roll-outs in a row that must look collapsed.")
+    @Key("collapse_patience", .number(from: 1), "Roll-outs in a row that must look collapsed.")
     package var collapsePatience = 5
 
     @Key(
@@ -174,7 +181,9 @@ package struct TrainConfig: ConfigSection {
             + "the run stops with a checkpoint; 0 waits for ever.")
     package var watchdogSeconds = 300.0
 
-    @Key("threads", .from(1), "CPU threads; null takes all cores. Results do not depend on it.")
+    @Key(
+        "threads", .within(1, 4096),
+        "CPU threads; null takes all cores. Results do not depend on it.")
     package var threads: Int? = nil
 
     package init() {}

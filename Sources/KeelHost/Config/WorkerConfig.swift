@@ -21,10 +21,13 @@ package struct RewardRunConfig: ConfigSection {
         "timeout_s", .above(0), "Seconds that one call may take before its worker is killed.")
     package var timeoutSeconds = 60.0
 
-    @Key("max_rss_mb", .from(16), "Memory that a worker may use, in MiB; null for no limit.")
+    @Key(
+        "max_rss_mb", .number(from: 16), "Memory that a worker may use, in MiB; null for no limit.")
     package var maxRSSMegabytes: Int? = nil
 
-    @Key("recycle_after", .from(1), "Calls after which a worker is replaced; null for never.")
+    @Key(
+        "recycle_after", .number(from: 1), "Calls after which a worker is replaced; null for never."
+    )
     package var recycleAfter: Int? = nil
 
     @Key(
@@ -69,7 +72,9 @@ package struct OrderRunConfig: ConfigSection {
         "timeout_s", .above(0), "Seconds that one call may take before its worker is killed.")
     package var timeoutSeconds = 60.0
 
-    @Key("max_rss_mb", .from(16), "Memory that the worker may use, in MiB; null for no limit.")
+    @Key(
+        "max_rss_mb", .number(from: 16),
+        "Memory that the worker may use, in MiB; null for no limit.")
     package var maxRSSMegabytes: Int? = nil
 
     package init() {}

@@ -47,7 +47,7 @@ final class EpochRows {
     }
     /// Steps that make `epochs` passes over the rows, those before the lap included.
     func steps(epochs: Double) -> Int {
-        lap.step + Int(((epochs - lap.epochs) * Double(stepsPerEpoch)).rounded(.up))
+        lap.step + wholeSteps((epochs - lap.epochs) * Double(stepsPerEpoch))
     }
     /// Steps of the epoch of `step` before it.
     func stepInEpoch(_ step: Int) -> Int { (step - lap.step) % stepsPerEpoch }

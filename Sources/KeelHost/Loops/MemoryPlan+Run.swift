@@ -62,7 +62,8 @@ struct RunMemory {
         if config.train.ptxCoef > 0 {
             let rows = min(
                 config.train.ptxBatchSize ?? .max, config.train.perDeviceTrainBatchSize)
-            let tokens = rows * (config.data.maxLength ?? policy.contextLength)
+            let longest = min(config.data.maxLength ?? .max, policy.contextLength)
+            let tokens = rows * longest
             plan.pass("pre-training rows", memory.training(rows: tokens, targets: tokens))
         }
         if let longestPrompt { addGeneration(longestPrompt, policy, config, to: &plan) }
@@ -242,7 +243,7 @@ struct RunMemory {
         to plan: inout MemoryPlan
     ) {
         let memory = PassMemory(policy, dtype: config.dtype, threads: threads)
-        let room = config.data.maxCompletionLength ?? 512
+        let room = min(config.data.maxCompletionLength ?? 512, policy.contextLength)
         let atOnce = min(
             config.sampler.batchSize, config.train.rolloutBatchSize ?? config.train.rowsPerStep)
         let prompts = max(1, atOnce / max(1, config.train.numGenerations)) * longestPrompt
@@ -253,9 +254,8 @@ struct RunMemory {
             "key-value cache",
             memory.cachePerToken * tokens * 5 / 4
                 + memory.scoring(rows: prompts, targets: atOnce) + logits + memory.packedWeights)
-        let scored = min(
-            SequenceScorer.tokens,
-            (config.train.rolloutBatchSize ?? config.train.rowsPerStep) * room)
+        let rows = config.train.rolloutBatchSize ?? config.train.rowsPerStep
+        let scored = min(SequenceScorer.tokens, min(SequenceScorer.tokens, rows) * room)
         plan.pass("scoring passes", memory.scoring(rows: scored + longestPrompt, targets: scored))
     }
 }

@@ -56,7 +56,7 @@ struct PlannedPhase {
         if let steps = own?.maxSteps { return .steps(steps) }
         if let epochs = own?.numTrainEpochs { return .epochs(epochs) }
         if let value = phase.steps.flatMap({ parameters.values[$0]?.double }), value >= 0 {
-            return .steps(Int(value))
+            return .steps(wholeSteps(value))
         }
         if let value = phase.epochs.flatMap({ parameters.values[$0]?.double }), value >= 0 {
             return .epochs(value)

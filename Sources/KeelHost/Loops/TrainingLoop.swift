@@ -34,9 +34,12 @@ protocol TrainingLoop: AnyObject {
     func flushCaches()
 }
 
+/// Steps that hold so many, held to what can still be counted with.
+func wholeSteps(_ steps: Double) -> Int { Int(min(steps.rounded(.up), 1e15)) }
+
 extension TrainingLoop {
     func steps(epochs: Double) -> Int {
-        max(1, Int((epochs * Double(stepsPerEpoch)).rounded(.up)))
+        max(1, wholeSteps(epochs * Double(stepsPerEpoch)))
     }
 
     func renew(at step: Int) throws {}

@@ -114,7 +114,8 @@ package final class Generator {
         func blocks(_ tokens: Int) -> Int { (tokens + size - 1) / size }
         let needs = requests.map { blocks($0.prompt.count) + blocks(limit($0.prompt) - 1) }
             .sorted(by: >)
-        var most = needs.prefix(settings.batchSize).reduce(0, +) + settings.batchSize
+        let atOnce = needs.prefix(settings.batchSize)
+        var most = atOnce.reduce(0, +) + atOnce.count
         if let tokens = settings.cacheTokens {
             most = min(most, tokens / size)
             if let longest = needs.first, longest > most {

@@ -122,9 +122,9 @@ extension String {
                 error[config]: data.train: no such file: trian.jsonl
                   at:  c.json:3:12, key data.train
                   fix: did you mean "train.jsonl" beside it?
-                error[config]: data.max_prompt_length is 0; it must be 1 or more
+                error[config]: data.max_prompt_length is 0; it must be from 1 to 1000000000
                   at:  c.json:3:36, key data.max_prompt_length
-                  fix: use a value 1 or more
+                  fix: use a value from 1 to 1000000000
                 error[config]: objective.params is []; it takes an object
                   at:  c.json:4:34, key objective.params
                   fix: give it an object

@@ -62,7 +62,10 @@ import Testing
         ),
         ("{\"workers\": 0}", "{}", "rewards[0].run.workers is 0; it must be from 1 to 256"),
         ("{\"timeout_s\": 0}", "{}", "rewards[0].run.timeout_s is 0; it must be above 0"),
-        ("{\"max_rss_mb\": 1}", "{}", "rewards[0].run.max_rss_mb is 1; it must be 16 or more"),
+        (
+            "{\"max_rss_mb\": 1}", "{}",
+            "rewards[0].run.max_rss_mb is 1; it must be from 16 to 1000000000"
+        ),
         (
             "{\"isolate\": \"wroker\"}", "{}",
             "rewards[0].run.isolate is \"wroker\"; it takes \"worker\" or \"none\""

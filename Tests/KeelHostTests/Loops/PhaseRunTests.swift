@@ -38,10 +38,10 @@ import Testing
         try AtomicWrite.file(path("valid.jsonl"), rows.prefix(3).joined())
     }
 
-    private func path(_ name: String) -> String { Files.join(folder, name) }
+    func path(_ name: String) -> String { Files.join(folder, name) }
 
     /// Writes a config; the sections of a test go before those of all.
-    private func config(
+    func config(
         _ objective: String, _ sections: String = "", train: String = "", params: String = "{}",
         valid: Bool = true
     ) throws -> String {
