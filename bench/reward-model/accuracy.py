@@ -56,17 +56,25 @@ right = {
 if "chosen_score" in rows[0]:
     scored = np.array([row.get("chosen_score", 0) > row.get("rejected_score", 0) for row in rows])
     right["scores of the data"] = scored
-generator = np.random.default_rng(1)
-samples = generator.integers(0, len(rows), (10000, len(rows)))
 
 
-def interval(values):
-    return np.quantile(values[samples].mean(1), (0.025, 0.975))
+def report(count):
+    """The shares over the first rows, with their intervals."""
+    samples = np.random.default_rng(1).integers(0, count, (10000, count))
+
+    def interval(values):
+        return np.quantile(values[:count][samples].mean(1), (0.025, 0.975))
+
+    print(f"the first {count} pairs:" if count < len(rows) else f"all {count} pairs:")
+    for name, hits in right.items():
+        low, high = interval(hits.astype(float))
+        print(f"  {name}: {hits[:count].mean():.3f} [{low:.3f}, {high:.3f}]")
+    difference = right["reward model"].astype(float) - right["summed log-probability of the base"]
+    low, high = interval(difference)
+    print(f"  reward model less summed log-probability, pair by pair: {difference[:count].mean():+.3f} [{low:+.3f}, {high:+.3f}]")
 
 
-for name, hits in right.items():
-    low, high = interval(hits.astype(float))
-    print(f"{name}: {hits.mean():.3f} [{low:.3f}, {high:.3f}]")
-difference = right["reward model"].astype(float) - right["summed log-probability of the base"]
-low, high = interval(difference)
-print(f"reward model less summed log-probability, pair by pair: {difference.mean():+.3f} [{low:+.3f}, {high:+.3f}]")
+report(len(rows))
+# The rows that the page of hh-tiny-1m speaks of.
+if len(rows) > 300:
+    report(300)
