@@ -44,8 +44,9 @@ package enum TrainCommand {
         let (config, plugins) = try RunConfig.load(
             options.configPath, overrides: options.overrides, outputDir: options.outputDir,
             catalog: catalog)
-        let store = CheckpointStore(directory: config.outputDir)
-        let checkpoint = try openOutput(config, options, store)
+        var output = try OutputFolder(config, options)
+        defer { withExtendedLifetime(output) {} }
+        let checkpoint = try output.checkpoint()
         if let checkpoint {
             try Manifest.checkPlugins(checkpoint, plugins, allowChange: options.allowPluginChange)
             Log.notice("going on from \(checkpoint.folder)")
@@ -62,13 +63,7 @@ package enum TrainCommand {
         // A sampler's order belongs to the state that a checkpoint restores.
         if checkpoint == nil { try setup.checkMemory() }
 
-        try Files.makeDirectory(config.outputDir)
-        try store.removeLeftovers()
-        // A run that was killed before its first checkpoint starts afresh, and so do its logs.
-        let isRestart = Files.exists(Files.join(config.outputDir, Manifest.file))
-        if checkpoint == nil, options.overwrite || isRestart {
-            try clear(config.outputDir, checkpoints: options.overwrite)
-        }
+        try output.prepare(from: checkpoint)
         try AtomicWrite.file(
             Files.join(config.outputDir, Manifest.file),
             try Manifest.json(setup).text(pretty: true) + "\n")
@@ -96,53 +91,6 @@ package enum TrainCommand {
             record.addWarnings(step: run.step)
             record.add(.failed, step: run.step, (error as? KeelError)?.description ?? "\(error)")
             throw error
-        }
-    }
-
-    /// The checkpoint to start from, or nil for a fresh start.
-    ///
-    /// - Throws: `KeelError` (cannotCreate) when a run stands in the folder and nothing says what to do with it.
-    private static func openOutput(
-        _ config: RunConfig, _ options: Options, _ store: CheckpointStore
-    ) throws -> Checkpoint? {
-        let holdsRun =
-            Files.exists(Files.join(config.outputDir, Manifest.file)) || !store.steps().isEmpty
-        switch options.resume {
-        case .checkpoint(let path):
-            let checkpoint = try store.open(Files.absolute(path))
-            if let newest = store.steps().last, newest > checkpoint.step {
-                Log.notice(
-                    "checkpoints after step \(checkpoint.step) are of the earlier run until this one gets there"
-                )
-            }
-            return checkpoint
-        case .auto:
-            let (found, damaged) = store.newest()
-            for error in damaged {
-                Log.warning("passed over a damaged checkpoint: \(error.what) (\(error.at ?? ""))")
-            }
-            return found
-        case .never:
-            guard holdsRun, !options.overwrite else { return nil }
-            throw KeelError(
-                "train", "the output folder holds a run already", at: config.outputDir,
-                fix:
-                    "go on with it (--resume auto), discard it (--overwrite), or choose another --output-dir",
-                code: .cannotCreate)
-        }
-    }
-
-    /// Removes what an earlier run wrote: its logs and events, and with `checkpoints` those too.
-    ///
-    /// Foreign files stay.
-    private static func clear(_ folder: String, checkpoints: Bool) throws {
-        let own: Set = [
-            Manifest.file, RunLog.file, "metrics.jsonl", "samples.jsonl", "trainer_state.json",
-            "runs",
-        ]
-        for name in try Files.list(folder)
-        where own.contains(name) || (checkpoints && name.hasPrefix("checkpoint-")) {
-            try Files.remove(Files.join(folder, name))
         }
     }
 }

@@ -233,6 +233,16 @@ final class Networks {
         try valueHead?.save(to: folder)
     }
 
+    /// Whether `save` may have written a file or folder of this name, or the sharded weights of the same model.
+    static func saves(_ name: String) -> Bool {
+        let isShard = name.hasPrefix("model-") && name.hasSuffix(".safetensors")
+        return isShard || name.hasPrefix("adapter_") || Model.companions.contains(name)
+            || [
+                "model.safetensors", "model.safetensors.index.json", "config.json", criticFolder,
+                ValueHead.file,
+            ].contains(name)
+    }
+
     /// Writes what a run beyond the checkpoint needs and its result does not.
     func saveState(to folder: String) throws {
         if let bestValueHead {
