@@ -81,6 +81,30 @@ import Testing
                 == Files.read(files.path("loss/checkpoint-\(found.step)/model.safetensors")))
     }
 
+    /// A checkpoint knows which step was best, and the folder holds the weights of one step: here, of the last.
+    @Test(arguments: ["later", "elsewhere"])
+    func weightsOfAnotherStepAreNotTheResult(_ place: String) throws {
+        let slowly = ["--set", "train.learning_rate=1e-3"]
+        let whole = try files.train("sft.json", into: "whole", slowly)
+        #expect(whole.code == 0, "\(whole.errors)")
+        let found = try best(try evaluations("whole"), "eval_loss", greater: false)
+        try #require(found.step > 2)
+        // From the second step on without a change of the weights: nothing gets better.
+        let run = place == "later" ? "whole" : "other"
+        let resumed = try files.train(
+            "sft.json", into: run,
+            ["--set", "train.learning_rate=1e-30", "--resume", "whole/checkpoint-2"])
+        #expect(resumed.code == 0, "\(resumed.errors)")
+        #expect(
+            resumed.errors.contains(
+                "the weights of step 2, the best before the checkpoint, are not in $DIR/\(run)/best any more"
+            ), "\(resumed.errors)")
+        #expect(
+            try Files.read(files.path("\(run)/model.safetensors"))
+                == Files.read(files.path("whole/checkpoint-2/model.safetensors")))
+        #expect(!Files.exists(files.path("\(run)/keel_best.json")))
+    }
+
     /// Where nothing beats the start, the last weights stay, and it is said.
     @Test func theStartIsTheMark() throws {
         let outcome = try files.train(

@@ -9,6 +9,9 @@ struct BestModel {
     /// The folder in the run's that holds the weights of the best evaluation.
     static let folder = "best"
 
+    /// The file in it that says whose weights they are.
+    private static let stamp = "keel_best.json"
+
     private let mark: EvaluationMark
     private let directory: String
     private var value: Double?
@@ -35,7 +38,14 @@ struct BestModel {
         guard let found = mark.value(values) else { return }
         if let value, !mark.isBetter(found, than: value) { return }
         if !isStart {
-            try AtomicWrite.directory(Files.join(directory, BestModel.folder), save)
+            try AtomicWrite.directory(Files.join(directory, BestModel.folder)) { folder in
+                try save(folder)
+                let stamp: JSON = [
+                    "step": JSON(step), "metric": .string(mark.metric), "value": .double(found),
+                ]
+                try AtomicWrite.file(
+                    Files.join(folder, BestModel.stamp), stamp.text(pretty: true) + "\n")
+            }
         }
         (value, self.step) = (found, isStart ? nil : step)
     }
@@ -57,7 +67,8 @@ struct BestModel {
             return
         }
         let best = Files.join(directory, BestModel.folder)
-        for name in try Files.list(best) where Files.isRegular(Files.join(best, name)) {
+        for name in try Files.list(best)
+        where name != BestModel.stamp && Files.isRegular(Files.join(best, name)) {
             let bytes = try Files.read(Files.join(best, name))
             try AtomicWrite.file(Files.join(directory, name), bytes)
         }
@@ -74,8 +85,23 @@ struct BestModel {
     }
 
     /// Goes on where a checkpoint was written.
+    ///
+    /// The folder of the best weights belongs to the run, not to the checkpoint: a later step's may be in it by now, or
+    /// it is another run's. Then the best is looked for anew.
     mutating func restore(_ state: JSON?) {
         value = state?["value"]?.double
         step = state?["step"]?.int
+        guard let step, step != keptStep else { return }
+        Log.warning(
+            "the weights of step \(step), the best before the checkpoint, are not in "
+                + "\(Files.join(directory, BestModel.folder)) any more: the best from here on is the result"
+        )
+        (value, self.step) = (nil, nil)
+    }
+
+    /// The step whose weights are in the folder; nil where it does not say, or is not there.
+    private var keptStep: Int? {
+        let path = Files.join(Files.join(directory, BestModel.folder), BestModel.stamp)
+        return try? JSON.parse(try Files.read(path), name: path)["step"]?.int
     }
 }
