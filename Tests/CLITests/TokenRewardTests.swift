@@ -51,14 +51,20 @@ import Testing
         #expect(!Files.exists(work.path("run")))
     }
 
-    @Test(arguments: [", \"normalize\": \"scale\"", ", \"clip\": [-1, 1]"])
-    func whatWouldChangeScoresAloneIsRefused(_ more: String) throws {
+    @Test(arguments: [
+        (", \"normalize\": \"scale\"", "{}"), (", \"clip\": [-1, 1]", "{}"),
+        ("", "{\"transform\": \"logit\"}"),
+        // Which whitens unless it is told not to.
+        ("", "{\"rule\": \"gated\", \"gate\": \"length\"}"),
+    ])
+    func whatWouldChangeScoresAloneIsRefused(_ more: String, _ combine: String) throws {
         let work = try folder()
         let run = try work.train(
             "rloo.json", into: "run",
             [
-                "--set", "rewards=[\(reward(more))]", "--set",
-                "objective={\"plugin\": \"./libtokens.so\", \"params\": {}}",
+                "--set", "rewards=[\(reward(more)), {\"plugin\": \"length\"}]", "--set",
+                "objective={\"plugin\": \"./libtokens.so\", \"params\": {}}", "--set",
+                "combine=\(combine)",
             ])
         #expect(run.code == ExitCode.config.rawValue, "\(run.errors)")
         #expect(run.errors.contains("which are added as they are"), "\(run.errors)")

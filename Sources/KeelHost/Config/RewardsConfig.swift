@@ -71,11 +71,19 @@ package struct CombineConfig: ConfigSection {
     )
     package var tag: String? = nil
 
+    /// `tag`, where the rule looks for it.
+    package var activeTag: String? { rule == .gated ? tag : nil }
+
     @Key(
         "transform",
         "What the combined reward becomes in training: logit, or logit whitened over the batch; null: none, gated logit_whiten."
     )
     package var transform: TransformChoice? = nil
+
+    /// What `transform` comes to.
+    package var effectiveTransform: TransformChoice {
+        transform ?? (rule == .gated ? .logitWhiten : .none)
+    }
 
     @Key("overlong", "Takes reward from completions near the length limit (DAPO).")
     package var overlong: OverlongConfig? = nil

@@ -206,8 +206,9 @@ extension RunConfig {
                 "combine.missing_eos_penalty and a negative combine.stop_properly both say what a cut completion is worth",
                 at: "combine.missing_eos_penalty", fix: "keep one of them")
         }
-        let transform = combine.transform ?? (isGated ? .logitWhiten : TransformChoice.none)
-        if transform != .none, let i = rewards.firstIndex(where: { $0.normalize == .normalize }) {
+        if combine.effectiveTransform != .none,
+            let i = rewards.firstIndex(where: { $0.normalize == .normalize })
+        {
             reader.report(
                 "rewards[\(i)] is normalised, but the logit of combine.transform takes probabilities",
                 at: "rewards.\(i).normalize",

@@ -190,7 +190,7 @@ private struct PluginSearch {
                         + "reward that gives scores alone", code: .unavailable)
             }
             if config.rewards[i].normalize != .none || config.rewards[i].clip != nil
-                || (config.combine.transform ?? .none) != .none
+                || config.combine.effectiveTransform != .none
                 || config.combine.rule == .normalizeThenSum
             {
                 reader.report(

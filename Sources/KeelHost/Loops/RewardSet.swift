@@ -34,7 +34,7 @@ final class RewardSet {
         models: Models
     ) throws {
         composition = RewardComposition(config)
-        tag = config.combine.rule == .gated ? config.combine.tag : nil
+        tag = config.combine.activeTag
         let folders = RewardModels(device: models.device)
         let tokenizer = try models.policy.map { try RewardModels.tokenizerHash($0) }
         runners = try zip(config.rewards, rewards).enumerated().map { i, entry in
@@ -150,11 +150,15 @@ final class RewardSet {
             known.isFinished = row.isFinished
             known.group = row.group
             known.isDropped = answers.contains { $0[number].isFailed && $0[number].value.isNaN }
-            if let tag, let value = row.row.value(at: tag) {
-                known.isTagged = value.bool ?? value.number.map { $0 != 0 } ?? !value.isNull
-            }
+            known.isTagged = RewardSet.isTagged(row.row, tag)
             return known
         }
+    }
+
+    /// Whether a data row says, where `combine.tag` points, that the gate decides.
+    static func isTagged(_ row: JSON, _ tag: String?) -> Bool {
+        guard let tag, let value = row.value(at: tag) else { return false }
+        return value.bool ?? value.number.map { $0 != 0 } ?? !value.isNull
     }
 
     // MARK: - Checkpoints
@@ -207,8 +211,7 @@ extension RewardComposition {
             gate = Gate(part: part, threshold: combine.threshold)
         }
         isGroupNormalized = combine.rule == .normalizeThenSum
-        let choice = combine.transform ?? (combine.rule == .gated ? .logitWhiten : .none)
-        transform = Transform(rawValue: choice.rawValue) ?? .none
+        transform = Transform(rawValue: combine.effectiveTransform.rawValue) ?? .none
         if let overlong = combine.overlong {
             let longest = overlong.maxLength ?? config.data.maxCompletionLength ?? 512
             shaping.overlong = (Double(longest), Double(overlong.cache), overlong.factor)
