@@ -198,6 +198,26 @@ import Testing
                 """)
     }
 
+    /// Pairs are found under the names that the file has for them.
+    @Test func triesPairsOfRenamedColumns() throws {
+        let rows = try Files.readText(work.path("valid.jsonl"))
+        try work.folder.write(
+            "renamed.jsonl",
+            rows.replacing("\"chosen\"", with: "\"good\"").replacing(
+                "\"rejected\"", with: "\"bad\""))
+        try work.folder.write(
+            "rewards.json",
+            #"{"rewards": [{"plugin": "length"}], "data": {"columns": {"chosen": "good", "rejected": "bad"}}}"#
+        )
+        let outcome = try keel(
+            ["reward", "try", "--rewards", "rewards.json", "--data", "renamed.jsonl", "--json"],
+            in: work.folder.path)
+        try #require(outcome.code == 0, "\(outcome.errors)")
+        let report = try JSON.parse(outcome.output)
+        #expect(report["rewards"]?[0]?["chosen_scores"]?.array?.count == 4)
+        #expect(report["rewards"]?[0]?["agreement"]?["rate"] != nil)
+    }
+
     @Test func triesAllRewardsOfAConfig() throws {
         try config(ModelRewardTests.many, combine: ModelRewardTests.gate)
         let outcome = try keel(

@@ -35,13 +35,14 @@ package enum RewardLabel {
     package static func run(_ options: Options, catalog: PluginCatalog) throws -> JSON {
         let begin = Clock.now()
         let (config, choices, _) = try RunConfig.loadRewards(options.rewards, catalog: catalog)
-        let data = try load(options.data, config)
+        let data = try config.scoredRows(options.data, single: .scored, list: .ranked)
         let count = min(options.limit ?? data.count, data.count)
         let set = try RewardSet(
             config, choices, catalog: catalog, seed: options.seed,
             models: .init(device: Device.cpu(threads: options.threads ?? Machine.cores)))
         if config.rewards.contains(where: { $0.normalize != .none })
-            || config.combine.transform != nil || config.combine.rule == .normalizeThenSum
+            || config.combine.effectiveTransform != .none
+            || config.combine.rule == .normalizeThenSum
         {
             Log.notice(
                 "scores are written as they are: normalising and transforming is left to training")
@@ -93,15 +94,25 @@ package enum RewardLabel {
             + "\n\(count("written")) of \(count("rows")) rows written"
             + (count("dropped") > 0 ? ", \(count("dropped")) dropped: no reward applies" : "")
     }
+}
 
-    /// The rows as they are, with all their completions.
-    private static func load(_ path: String, _ config: RunConfig) throws -> Dataset {
-        let first = try JSONLReader(path).json(0)
-        let has = { (field: String) in first[config.data.renames[field] ?? field] != nil }
+extension RunConfig {
+    /// The rows of a file that rewards are to score, with all their completions, as its first row has them.
+    ///
+    /// - Parameters:
+    ///   - single: what rows of one completion are read as.
+    ///   - list: what rows of many are.
+    /// - Throws: `KeelError` (noInput, badData).
+    func scoredRows(_ path: String, single: RowKind, list: RowKind) throws -> Dataset {
+        let reader = try JSONLReader(path)
+        let first = reader.count > 0 ? try reader.json(0) : .null
+        let has = { (field: String) in first[data.renames[field] ?? field] != nil }
+        let wanted =
+            has("completion")
+            ? single
+            : has("chosen") ? .preference : has("completions") ? list : single
         return try Dataset.load(
-            path: path,
-            wanted: has("chosen") ? .preference : has("completions") ? .ranked : .scored,
-            columns: config.data.renames, layout: RowLayout(config.data.type))
+            path: path, wanted: wanted, columns: data.renames, layout: RowLayout(data.type))
     }
 }
 

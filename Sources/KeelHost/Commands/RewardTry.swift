@@ -77,14 +77,10 @@ package struct RewardTry {
     /// - Throws: `KeelError` about the plugins, their parameters, the models or the data.
     package init(_ options: Options, catalog: PluginCatalog) throws {
         let (config, choices) = try RewardTry.rewards(options, catalog)
-        let reader = try JSONLReader(options.data)
-        let first = reader.count > 0 ? try reader.json(0) : .null
-        let isPairs = first["completion"] == nil && first["chosen"] != nil
-        let dataset = try Dataset.load(
-            path: options.data, wanted: isPairs ? .preference : .promptCompletion,
-            columns: config.data.renames, layout: RowLayout(config.data.type))
+        let dataset = try config.scoredRows(
+            options.data, single: .promptCompletion, list: .promptCompletion)
         let count = min(options.limit ?? dataset.count, dataset.count)
-        let names = isPairs ? ["chosen", "rejected"] : ["completion"]
+        let names = dataset.kind == .preference ? ["chosen", "rejected"] : ["completion"]
         let batch = try RewardTry.batch(dataset, count: count, sides: names.count)
 
         let set = try RewardSet(
