@@ -70,6 +70,34 @@ import Testing
         #expect(metrics[1]["paid/reward"]?.double == reward)
     }
 
+    /// A reward that fails on a row: what on_error says holds for this run alone, and a dropped row is dropped, although
+    /// another reward answers it.
+    @Test func failuresAreThePolicysAndNotKept() throws {
+        try CompiledPlugin.make("Zoo/crashes.c", files.path("crashes.so"))
+        let rows = (0..<4).map { #"{"prompt": "Q\#($0):", "completion": " a"}"# }
+        func run(_ name: String, _ policy: String) throws -> (errors: String, reward: Double?) {
+            let rewards = """
+                "rewards": [ { "plugin": "./crashes.so#segfault", "name": "bad", "weight": 0.5,
+                    "params": { "trigger": "Q1" }, "run": { \(policy) } },
+                  { "plugin": "length", "weight": 0, "params": { "target": 2 } } ],
+                """
+            let outcome = try train("paid", rows, name, sections: rewards)
+            #expect(outcome.code == 0, "\(outcome.errors)")
+            return (
+                outcome.errors, try files.lines("\(name)/metrics.jsonl")[0]["paid/reward"]?.double
+            )
+        }
+        let high = try run("high", #""on_error": "constant", "constant": 8"#)
+        let low = try run("low", #""on_error": "constant", "constant": -8"#)
+        let difference = try #require(high.reward) - (try #require(low.reward))
+        #expect(abs(difference - 0.5 * 16 / 4) < 1e-6, "\(high) \(low)")
+        #expect(high.errors.contains("1 of 4 completions could not be scored"), "\(high.errors)")
+        let dropped = try run("dropped", #""on_error": "drop_row""#)
+        #expect(
+            dropped.errors.contains("data.train: 1 rows dropped: a reward failed on them"),
+            "\(dropped.errors)")
+    }
+
     /// Rewards by name are weighted as the config says.
     @Test func namedRewardsAreCombined() throws {
         let rows = (0..<4).map {

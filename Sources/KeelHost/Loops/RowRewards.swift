@@ -143,52 +143,67 @@ struct RowRewards {
         let cache = RewardCache(
             folder: cacheFolder, key: try key(part), names: config.rewards.map(\.shownName))
         var scores: [[Double]]
+        var dropped: Set<Int> = []
         let answers = rows.map(\.completions.count).reduce(0, +)
         if let known = cache.read(count: answers) {
             scores = known
         } else {
-            scores = try score(part)
-            do { try cache.write(scores) } catch let error as KeelError {
-                notes.append("the rewards could not be cached: \(error.what)")
+            let made = try score(part)
+            (scores, dropped) = (made.scores, made.dropped)
+            // What stands for a failure is the policy's word, not the reward's: the next run asks again.
+            if made.failures == 0 {
+                do { try cache.write(scores) } catch let error as KeelError {
+                    notes.append("the rewards could not be cached: \(error.what)")
+                }
+            } else {
+                notes.append(
+                    "data.\(name): \(made.failures) of \(answers) completions could not be scored: "
+                        + "rewards[].run.on_error says what they get")
             }
         }
         var composition = RewardComposition(config)
         let places = rows.flatMap { row in row.completions.map { _ in row.index } }
         let file = part.rows
-        let combined = try composition.combine(
-            scores,
-            rows: rows.flatMap { row in
-                let isTagged = tag(file.row(row.index))
-                return row.completions.map { completion in
-                    var known = RewardComposition.Row()
-                    known.length = completion.count
-                    known.isTagged = isTagged
-                    known.group = Int32(row.index)
-                    return known
-                }
+        var described = rows.flatMap { row in
+            let isTagged = RewardSet.isTagged(file.row(row.index), config.combine.activeTag)
+            return row.completions.map { completion in
+                var known = RewardComposition.Row()
+                known.length = completion.count
+                known.isTagged = isTagged
+                known.group = Int32(row.index)
+                return known
             }
-        ) { file.place(places[$0]) }
+        }
+        for completion in dropped { described[completion].isDropped = true }
+        let combined = try composition.combine(scores, rows: described) { file.place(places[$0]) }
         set(&part, rows.map(\.index), combined.rewards, &notes, name)
         let titles = config.rewards.map(\.shownName).joined(separator: ", ")
         notes.append("data.\(name): \(answers) completions were scored by \(titles)")
     }
 
-    private func tag(_ row: JSON) -> Bool {
-        guard config.combine.rule == .gated, let tag = config.combine.tag,
-            let value = row.value(at: tag)
-        else { return false }
-        return value.bool ?? value.double.map { $0 != 0 } ?? !value.isNull
+    /// What the plugins say of all completions, in the order of rows and completions.
+    private struct Scores {
+        /// `[reward][completion]`.
+        var scores: [[Double]]
+        /// Completions that failed and have no score.
+        var dropped: Set<Int> = []
+        /// Completions that failed, under whatever policy.
+        var failures = 0
     }
 
-    /// `[reward][completion]`, in the order of rows and completions.
-    private func score(_ part: RunData.Part) throws -> [[Double]] {
+    private func score(_ part: RunData.Part) throws -> Scores {
         let set = try makeSet()
-        var scores = [[Double]](repeating: [], count: set.runners.count)
-        let batches = RewardBatches(set) { _, answers in
-            // A row whose scoring failed under the policy to go on without it is NaN: it is dropped.
+        var made = Scores(scores: [[Double]](repeating: [], count: set.runners.count))
+        var done = 0
+        let batches = RewardBatches(set) { rows, answers in
             for (number, own) in answers.enumerated() {
-                scores[number] += own.map { Double($0.value) }
+                made.scores[number] += own.map { Double($0.value) }
             }
+            for (number, known) in set.describe(rows, answers).enumerated() {
+                if known.isDropped { made.dropped.insert(done + number) }
+                if answers.contains(where: { $0[number].isFailed }) { made.failures += 1 }
+            }
+            done += rows.count
         }
         for row in part.tokens.rows {
             let spoken = try part.rows.texts(row.index).spoken
@@ -202,13 +217,13 @@ struct RowRewards {
             }
         }
         try batches.finish()
-        return scores
+        return made
     }
 
     /// Names rows and rewards: equal keys, equal scores.
     func key(_ part: RunData.Part) throws -> String {
         var lines = [
-            "rewards 1", Build.version, part.rows.contentHash, part.tokens.contentHash,
+            "rewards 2", Build.version, part.rows.contentHash, part.tokens.contentHash,
             String(config.train.seed),
         ]
         for (reward, choice) in zip(config.rewards, plugins) {
@@ -258,6 +273,7 @@ struct RowRewards {
         }
         guard !dropped.isEmpty else { return }
         part.tokens.rows.removeAll { dropped.contains($0.index) }
-        notes.append("data.\(name): \(dropped.count) rows dropped: no reward applies to them")
+        notes.append(
+            "data.\(name): \(dropped.count) rows dropped: a reward failed on them, or none applies")
     }
 }
