@@ -51,6 +51,21 @@ import Testing
             """)
     }
 
+    /// A reward's name is a column of samples.jsonl, beside those that are always there.
+    @Test(arguments: [
+        "reward", "prompt", "completion", "finish_reason", "used", "weighted", "step",
+    ])
+    func aRewardIsNoOtherColumn(name: String) throws {
+        let rewards = #"rewards=[{"plugin": "length", "name": "\#(name)"}]"#
+        try expectFailure(
+            ["config", "show", "good.json", "--set", rewards], .config,
+            """
+            error[config]: a reward is called "\(name)", which is another column of samples.jsonl
+              at:  --set \(rewards), key rewards[0].name
+              fix: give it another "name", such as "\(name)_score"
+            """)
+    }
+
     @Test func emptyConfig() throws {
         try folder.write("c.json", "")
         try expectFailure(

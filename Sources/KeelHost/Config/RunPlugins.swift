@@ -139,9 +139,20 @@ private struct PluginSearch {
             let found =
                 reward.plugin.map { find($0, .reward, reward.params, section, reader) }
                 ?? reward.native?.choice(params: reward.params, at: section, reader)
-            if let found { checkModels(found.component, reward, section, reader) }
+            guard let found else { return nil }
+            checkModels(found.component, reward, section, reader)
+            checkName(reward.name ?? found.component.name, section, reader)
             return found
         }
+    }
+
+    /// A reward's scores are a column of `samples.jsonl`, beside others.
+    private func checkName(_ name: String, _ section: String, _ reader: ConfigReader) {
+        guard SampleLine.columns.contains(name) else { return }
+        reader.report(
+            "a reward is called \"\(name)\", which is another column of samples.jsonl",
+            at: "\(section).name",
+            fix: "give it another \"name\", such as \"\(name)_score\"")
     }
 
     /// The models of an entry are those that its plugin works with, and folders of the right kind.

@@ -249,11 +249,7 @@ final class OnlineLoop: TrainingLoop {
     }
 
     func samples(step: Int) -> [JSONObject] {
-        lastSamples.prefix(8).map { line in
-            var out: JSONObject = ["step": JSON(update.firstStep + step)]
-            for (key, value) in line { out.append(key, value) }
-            return out
-        }
+        lastSamples.prefix(8).map { SampleLine.make(step: update.firstStep + step, $0) }
     }
 
     func snapshot(nextStep: Int) throws -> LoopSnapshot {

@@ -148,7 +148,7 @@ struct RolloutMaker {
             isFinished: samples.map(\.isFinished), metrics: metrics)
     }
 
-    /// The samples with their scores.
+    /// The samples with their scores, as `SampleLine.make` takes them.
     func lines(_ drawn: Drawn) -> [JSONObject] {
         let scored = drawn.scored
         return drawn.samples.enumerated().map { i, sample in
@@ -156,13 +156,11 @@ struct RolloutMaker {
                 "prompt": .string(sample.promptText), "completion": .string(sample.text),
                 "finish_reason": .string(sample.finishReason.rawValue),
             ]
-            for (name, values) in zip(rewards.names, scored.scores) {
-                line.append(name, .double(values[i]))
-            }
             let cells = { (columns: [[Double]]) in
                 JSON.object(
                     JSONObject(pairs: zip(rewards.names, columns).map { ($0, .double($1[i])) }))
             }
+            line.append(SampleLine.scores, cells(scored.scores))
             line.append("used", cells(scored.used))
             line.append("weighted", cells(scored.weighted))
             line.append("reward", .double(scored.rewards[i]))
