@@ -22,6 +22,11 @@ struct MetricTable {
     var names: [String] { Array(columns.keys) }
     var lastStep: Int? { steps.max() }
 
+    /// Whether the last line has a metric.
+    func endsWith(_ name: String) -> Bool {
+        columns[name].map { $0.lines.last == steps.count - 1 } ?? false
+    }
+
     /// Reads the lines of a `metrics.jsonl`.
     ///
     /// - Throws: `KeelError`: noInput for a missing file, badData with `file:line` for a line that is no object with a

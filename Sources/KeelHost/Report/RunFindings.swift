@@ -17,7 +17,7 @@ struct RunFindings {
         let metrics = run.metrics
         let last = metrics.lastStep ?? 0
         let total = run.manifest?["total_steps"]?.int
-        if metrics.columns["train_runtime"] != nil {
+        if RunFindings.isFinished(run) {
             status = .finished
         } else if run.manifest != nil {
             status = .unfinished(step: last, of: total)
@@ -41,6 +41,15 @@ struct RunFindings {
         remarks += RunFindings.rewards(metrics)
         remarks += RunFindings.health(metrics)
         self.remarks = remarks
+    }
+
+    /// Whether the last thing that the run's log tells is its end; without a log, the last line of its numbers.
+    ///
+    /// A run that was given more steps has ended before.
+    private static func isFinished(_ run: RunRecord) -> Bool {
+        let ends = RunLog.read(run.path).filter { $0.event != .warned }
+        return ends.last.map { $0.event == .finished }
+            ?? run.metrics.endsWith("train_runtime")
     }
 
     /// How the run ended before it was done, each time, and what it warned of.
@@ -120,7 +129,7 @@ struct RunFindings {
             else { return nil }
             return Statistics.mean(Array(values.suffix(max(1, values.count / 4))))
         }
-        func percent(_ share: Double) -> String { "\(Int((100 * share).rounded())) %" }
+        func percent(_ share: Double) -> String { "\(Scale.plain((100 * share).rounded())) %" }
         var remarks: [String] = []
         if let share = late("completions/clipped_ratio"), share > 0.5 {
             remarks.append(

@@ -141,6 +141,43 @@ import Testing
         #expect(!(try page(["m"])).contains("class=\"chip"))
     }
 
+    /// A run that had ended, was given more steps and was killed in them is not finished.
+    @Test(arguments: [
+        (["started", "finished"], 3, true), (["started", "finished", "resumed"], 3, false),
+        (["started", "finished", "resumed", "warned"], 3, false),
+        (["started", "stopped", "resumed", "finished", "warned"], 2, true),
+        (["started"], 2, false), ([], 2, true), ([], 3, false),
+    ]) func aRunHasEndedWhereItsLogEnds(
+        _ events: [String], _ lastStep: Int, _ isFinished: Bool
+    ) throws {
+        try folder.write("k/keel_run.json", "{\"total_steps\": 4}")
+        try folder.write(
+            "k/metrics.jsonl",
+            "{\"step\": 1, \"loss\": 1}\n{\"step\": 2, \"loss\": 1, \"train_runtime\": 3}\n"
+                + (lastStep > 2 ? "{\"step\": \(lastStep), \"loss\": 1}\n" : ""))
+        try folder.write(
+            "k/run_log.jsonl",
+            events.map { "{\"step\": 2, \"event\": \"\($0)\"}\n" }.joined())
+        let status = RunFindings(try RunRecord(folder.path("k"))).status
+        #expect(status == (isFinished ? .finished : .unfinished(step: lastStep, of: 4)))
+    }
+
+    /// A share that is none, in a file that others wrote, is shown and stops nothing.
+    @Test(arguments: ["1e300", "-1e300", "1e19"]) func hugeNumbersAreShown(_ value: String) throws {
+        try folder.write(
+            "h/metrics.jsonl",
+            (1...3).map { step in
+                let names = [
+                    "completions/clipped_ratio", "completions/unique_ratio", "frac_reward_zero_std",
+                    "x",
+                ]
+                return "{\"step\": \(step), "
+                    + names.map { "\"\($0)\": \(step == 2 ? "0.5" : value)" }.joined(
+                        separator: ", ") + "}\n"
+            }.joined())
+        #expect(try page(["h"]).contains("of the late completions"))
+    }
+
     @Test func base64() {
         #expect(PageStyle.base64("") == "")
         #expect(PageStyle.base64("66") == "Zg==")
