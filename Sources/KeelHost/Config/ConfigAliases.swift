@@ -45,11 +45,6 @@ package enum ConfigAliases {
         "a_lol_kl": "alol_kl", "r_lol": "rlol", "r_gold": "rgold", "nll": "sft",
     ]
 
-    /// Keys that users may know from Keel's documents or elsewhere and that this version has not.
-    static let absent: [String: String] = [
-        "data.type": "the fields of the rows say what they are"
-    ]
-
     /// A plugin's parameters under the names that the plugin knows.
     ///
     /// An alias is only read as one when the plugin does not declare it and does declare Keel's name.

@@ -138,11 +138,6 @@ package final class ConfigReader {
     }
 
     private func unknown(_ name: String, _ path: String, among keys: [any AnyKey]) {
-        let general = path.split(separator: ".").filter { Int($0) == nil }.joined(separator: ".")
-        if let why = ConfigAliases.absent[general] {
-            report("\(shown(path)) is not available: \(why)", at: path, fix: "remove it")
-            return
-        }
         let fix: String
         if let near = nearest(name, among: keys.map(\.spec.name)) {
             fix = "did you mean \"\(near)\"?"
