@@ -132,6 +132,28 @@ import Testing
             try Files.readText(files.path("run/chat_template.jinja")) == DataCommandTests.template)
     }
 
+    /// samples.jsonl has the prompt of a conversation as rewards read it, offline and online.
+    @Test func samplesShowWhatRewardsRead() throws {
+        let rows = (0..<4).map {
+            #"{"prompt": [{"role": "user", "content": "Hi \#($0)"}], "completion": [{"role": "assistant", "content": "Yes."}]}"#
+        }
+        let sections =
+            #""rewards": [ { "plugin": "length" } ], "order": { "plugin": "sequential" },"#
+        for (objective, train) in [
+            ("sft", #", "eval_steps": 2"#), ("rloo", #", "num_generations": 2"#),
+        ] {
+            try config(
+                rows, data: #", "valid": "rows.jsonl", "max_completion_length": 4"#,
+                objective: objective, sections: sections, train: train)
+            let outcome = try files.train("config.json", into: objective)
+            #expect(outcome.code == 0, "\(outcome.errors)")
+        }
+        let prompts = try ["sft", "rloo"].map {
+            Set(try files.lines("\($0)/samples.jsonl").compactMap { $0["prompt"]?.string })
+        }
+        #expect(prompts[0] == prompts[1] && prompts[0].count == 4, "\(prompts)")
+    }
+
     @Test func samplersServeRuns() throws {
         for (number, (sampler, params)) in [
             ("length_grouped", "{}"), ("curriculum", #"{"epochs": 2}"#),

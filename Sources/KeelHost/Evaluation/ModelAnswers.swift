@@ -44,11 +44,7 @@ struct ModelAnswers {
                 "\(source.name): \(tokens.dropped) prompts leave no room for an answer; they are left out"
             )
         }
-        return tokens.rows.filter { $0.index < rows ?? .max }.map {
-            Prompt(
-                row: $0.index, tokens: $0.prompt, json: dataset.row($0.index),
-                text: dataset.spokenPrompt($0.index))
-        }
+        return tokens.rows.filter { $0.index < rows ?? .max }.map { Prompt($0, of: dataset) }
     }
 
     /// The answers that the data file itself holds; nil where it holds none.

@@ -215,11 +215,9 @@ final class OfflineLoop: TrainingLoop {
     func samples(step: Int) throws -> [JSONObject] {
         guard let sampling else { return [] }
         let shown = valid.count == 0 ? rows : valid
-        let prompts = shown.rows.prefix(4).map {
-            Prompt(row: $0.index, tokens: $0.prompt, json: shown.raw($0.index))
-        }
         return try sampling.generate(
-            prompts, samplesPerPrompt: 1, stream: UInt64(update.firstStep + step), place: "samples"
+            shown.prompts(4), samplesPerPrompt: 1, stream: UInt64(update.firstStep + step),
+            place: "samples"
         ).map {
             [
                 "step": JSON(update.firstStep + step), "prompt": .string($0.promptText),

@@ -9,14 +9,35 @@ struct OfflineRows {
     let values: [RowValues]
     /// The data set row behind a number.
     let raw: (Int) -> JSON
+    /// The prompt behind a number as rewards read it, where that is another than the tokens' text.
+    private let spoken: (Int) -> String?
     /// The prompt each row belongs to, by the rows' places; empty where nobody asks.
     private(set) var groups: [Int32] = []
 
     /// - Parameter values: of all rows of the file; empty = nothing is said of any.
-    init(rows: [TokenizedRow], values: [RowValues] = [], raw: @escaping (Int) -> JSON) {
+    init(
+        rows: [TokenizedRow], values: [RowValues] = [],
+        spoken: @escaping (Int) -> String? = { _ in nil }, raw: @escaping (Int) -> JSON
+    ) {
         self.rows = rows
         self.values = values
+        self.spoken = spoken
         self.raw = raw
+    }
+
+    /// The rows of a part of a data set.
+    init(_ part: RunData.Part) {
+        let rows = part.rows
+        self.init(
+            rows: part.tokens.rows, values: part.values, spoken: { rows.spokenPrompt($0) },
+            raw: { rows.row($0) })
+    }
+
+    /// The prompts of the first rows, to be completed.
+    func prompts(_ count: Int) -> [Prompt] {
+        rows.prefix(count).map {
+            Prompt(row: $0.index, tokens: $0.prompt, json: raw($0.index), text: spoken($0.index))
+        }
     }
 
     static var none: OfflineRows { OfflineRows(rows: []) { _ in .null } }

@@ -44,9 +44,7 @@ struct RunData {
         }
 
         /// For an offline loop.
-        var offline: OfflineRows {
-            OfflineRows(rows: tokens.rows, values: values) { [rows] in rows.row($0) }
-        }
+        var offline: OfflineRows { OfflineRows(self) }
     }
 
     var train: Part

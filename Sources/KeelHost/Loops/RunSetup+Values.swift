@@ -84,9 +84,7 @@ extension RunSetup {
     private static func prompts(_ part: RunData.Part) -> [Prompt] {
         var known: Set<[Int32]> = []
         return part.tokens.rows.filter { known.insert($0.prompt).inserted }.map {
-            Prompt(
-                row: $0.index, tokens: $0.prompt, json: part.rows.row($0.index),
-                text: part.rows.spokenPrompt($0.index))
+            Prompt($0, of: part.rows)
         }
     }
 

@@ -278,11 +278,7 @@ final class RunSetup {
         _ config: RunConfig, _ trace: Trace?
     ) -> OnlineLoop {
         let prompts = { (data: RunData.Part) in
-            data.tokens.rows.map {
-                Prompt(
-                    row: $0.index, tokens: $0.prompt, json: data.rows.row($0.index),
-                    text: data.rows.spokenPrompt($0.index))
-            }
+            data.tokens.rows.map { Prompt($0, of: data.rows) }
         }
         return OnlineLoop(
             prompts: prompts(rows.train), valid: rows.valid.map(prompts) ?? [],

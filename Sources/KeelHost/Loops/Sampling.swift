@@ -1,5 +1,6 @@
 import KeelBridge
 import KeelCore
+import KeelData
 import KeelModel
 import KeelTensor
 import KeelText
@@ -13,6 +14,15 @@ struct Prompt {
     var json: JSON
     /// What rewards read; nil: the row's "prompt", else the tokens' text.
     var text: String? = nil
+}
+
+extension Prompt {
+    /// The prompt of a row of a data set.
+    init(_ row: TokenizedRow, of rows: Dataset) {
+        self.init(
+            row: row.index, tokens: row.prompt, json: rows.row(row.index),
+            text: rows.spokenPrompt(row.index))
+    }
 }
 
 /// A completion of a prompt, as the policy sampled it.
