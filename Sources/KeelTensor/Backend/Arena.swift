@@ -71,8 +71,6 @@ struct Arena {
         let base = mmap(
             nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
         guard let base, base != MAP_FAILED else { return false }
-        // A product streams through megabytes: pages of 4 KiB would cost it a look at the page table every time.
-        madvise(base, bytes, MADV_HUGEPAGE)
         regions.append(
             Region(
                 base: base, bytes: bytes, holes: [Hole(offset: 0, bytes: bytes, dirty: 0)]))
