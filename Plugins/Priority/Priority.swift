@@ -75,7 +75,12 @@ struct Priority: DataSampler, Learning, Stateful {
                 throw PluginError(.invalid, "row \(row) has \(own) in \"\(source)\"")
             }
             guard own > 0 else { return 0 }
-            return sampling == .random ? 1 : Glibc.pow(own, power)
+            let weight = sampling == .random ? 1 : Glibc.pow(own, power)
+            guard weight < .infinity else {
+                throw PluginError(
+                    .invalid, "row \(row) has \(own) in \"\(source)\", too much for power \(power)")
+            }
+            return weight
         }
     }
 

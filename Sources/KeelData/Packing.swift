@@ -96,7 +96,8 @@ package struct Packing: Sendable, Equatable {
             }
             for (branch, part) in branches.enumerated() {
                 let stream = RandomStream(
-                    seed: 0, place: "token", UInt64(row.index), UInt64(branch))
+                    seed: 0, place: "token", UInt64(row.index),
+                    UInt64(branch == 0 ? 0 : branch + row.sibling))
                 keys += (0..<part.length).map { stream.bits(UInt64(part.first + $0)) }
             }
         }

@@ -10,6 +10,8 @@ package struct TokenizedRow: Sendable, Equatable {
     package var completions: [[Int32]]
     /// Of each completion, which ids are trained; nil = all.
     package var masks: [[Bool]]?
+    /// Of a row that holds one of several completions of its prompt: which.
+    package var sibling = 0
 
     package init(index: Int, prompt: [Int32], completions: [[Int32]], masks: [[Bool]]? = nil) {
         self.index = index

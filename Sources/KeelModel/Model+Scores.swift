@@ -14,15 +14,15 @@ extension Model {
     /// - Returns: `[n]`, f32 (f64 under f64) whatever the states are.
     /// - Throws: `KeelError` (badData) for a model without a score head.
     package func score(_ states: Tensor, tape: Tape) throws -> Tensor {
-        guard let weight = architecture.score else {
+        guard architecture.score != nil, let parameter = scoreParameter else {
             throw KeelError(
                 "model", "a language model gives no scores", at: directory,
                 fix: "use a reward model: a *ForSequenceClassification folder with one label",
                 code: .badData)
         }
         let type = dtype.accumulator
-        let leaf = leaf(of: weight, on: tape)
-        return NN.linear(states.cast(type), weight: leaf.cast(type)).reshaped([states.rows])
+        let weight = parameter.leaf(on: tape).cast(type)
+        return NN.linear(states.cast(type), weight: weight).reshaped([states.rows])
     }
 
     /// The scores of whole sequences, each read at its last token, differentiable where the tape records.
@@ -86,12 +86,5 @@ extension Model {
         wanted.rows = batch.ids.indices.map { Int32($0) }
         return try outputs(batch, wanted, tape: Tape(recording: false)).rowStates
             ?? Tensor(zeros: [0, architecture.hiddenSize], dtype: dtype, device: device)
-    }
-
-    private func leaf(of weight: Weight, on tape: Tape) -> Tensor {
-        guard let parameter = parameter(named: weight.name) else {
-            preconditionFailure("no parameter \(weight.name): the model was built without it")
-        }
-        return parameter.leaf(on: tape)
     }
 }

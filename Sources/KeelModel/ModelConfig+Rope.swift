@@ -160,11 +160,17 @@ private struct RopeSettings {
 
     /// Tokens the model was first trained on.
     private func context() throws -> Double {
-        try positive(
+        let tokens = try positive(
             "original_max_position_embeddings",
             else: config.number(
                 "original_max_position_embeddings",
                 default: config.number("max_position_embeddings")))
+        guard (1...0x1p24).contains(tokens) else {
+            throw config.bad(
+                "rope_parameters.original_max_position_embeddings",
+                "\(tokens) is not from 1 to \(1 << 24)")
+        }
+        return tokens
     }
 
     /// YaRN's factor on cosine and sine: 0.1 ln(factor) + 1 unless given (equation 22).

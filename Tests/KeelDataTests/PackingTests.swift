@@ -86,4 +86,21 @@ struct EpochOrderTests {
     @Test func progressCountsRows() {
         #expect(EpochOrder(rowCount: 5, rowsPerStep: 2).progress(after: 4) == 1.4)
     }
+
+    /// Completions of one prompt share the keys of the prompt and nothing else, in whatever batch they are.
+    @Test func siblingsHaveKeysOfTheirOwn() {
+        let rows = (0..<3).map { sibling in
+            var row = TokenizedRow(index: 4, prompt: [1, 2], completions: [[5, 6, 7]])
+            row.sibling = sibling
+            return row
+        }
+        let together = Packing(rows).tokenKeys(rows)
+        #expect(Set(together).count == together.count)
+        for (i, row) in rows.enumerated() {
+            let alone = Packing([row]).tokenKeys([row])
+            #expect(alone.prefix(2) == together.prefix(2))
+            let own = alone.count - 2
+            #expect(alone.suffix(own) == together[(2 + i * own)..<(2 + (i + 1) * own)])
+        }
+    }
 }

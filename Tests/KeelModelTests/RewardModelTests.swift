@@ -45,6 +45,25 @@ import Testing
         }
     }
 
+    /// An adapter trains the head whole: its scores are the model's before the first step, and its gradients its own.
+    @Test func anAdapterHasAHeadOfItsOwn() throws {
+        let model = try rewardModel("llama")
+        var config = LoRAConfig()
+        config.modulesToSave = ["score"]
+        let adapted = try model.adapted(config, seed: 1)
+        let rows = RewardModelTests.rows
+        #expect(try adapted.scores(rows) as [Float] == model.base.scores(rows))
+        let tape = Tape()
+        tape.backward(try adapted.scores(rows, tape: tape).sum())
+        let own = try #require(adapted.parameter(named: "base_model.model.score.weight"))
+        #expect(own === adapted.scoreParameter && Optim.squaredNorm([own.gradient]) > 0)
+        own.assign(own.master * 2)
+        let twice: [Float] = try adapted.scores(rows)
+        expectClose(
+            twice.map(Double.init), try model.base.scores(rows).map { 2 * Double($0) },
+            Tolerance(relative: 1e-5))
+    }
+
     /// Alone, in a batch, in another order: the same bits.
     @Test(arguments: ["llama", "gpt2"], [DType.f32, .bf16])
     func batchingDoesNotReachTheBits(family: String, dtype: DType) throws {

@@ -44,8 +44,8 @@ static inline void keel_math_token_logprob_grad(double *grad, const double *logi
 /* ---------------------------------------------------------------- token samplers
  * Filters of one row of logits [V], in place, in the order of transformers: repetition penalty, no-repeat n-gram, min new
  * tokens, temperature, top-k, top-p, min-p, typical, epsilon, eta. An excluded token becomes -inf; -inf stays -inf; each
- * filter takes the softmax over what the earlier ones left, and the most likely token always stays. `order` [V] and `p`
- * [V] are scratch; `context` holds the ids so far, prompt first. */
+ * filter takes the softmax over what the earlier ones left, and but for the n-gram ban and typical the most likely token
+ * always stays. `order` [V] and `p` [V] are scratch; `context` holds the ids so far, prompt first. */
 
 /* Each distinct token of the context once: l < 0 ? l * penalty : l / penalty (Keskar et al. 2019). */
 static inline void keel_math_repetition_penalty(double *logits, size_t vocab,

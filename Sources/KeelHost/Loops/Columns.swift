@@ -181,7 +181,7 @@ extension TokenizedRow {
         let ids = { (list: [Int32]) in JSON.array(list.map { .int(Int64($0)) }) }
         return [
             "index": JSON(index), "prompt": ids(prompt),
-            "completions": .array(completions.map(ids)),
+            "completions": .array(completions.map(ids)), "sibling": JSON(sibling),
         ]
     }
 
@@ -198,6 +198,7 @@ extension TokenizedRow {
                 fix: "resume from another checkpoint", code: .badData)
         }
         self.init(index: index, prompt: ids(prompt), completions: lists.map(ids))
+        sibling = json["sibling"]?.int ?? 0
     }
 }
 

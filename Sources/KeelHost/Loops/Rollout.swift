@@ -139,8 +139,11 @@ struct RolloutMaker {
         metrics["perf/generate_s"] = drawn.generating
         metrics["perf/score_wait_s"] = drawn.waiting
         for (name, value) in lengthMetrics(samples) { metrics[name] = value }
+        // Each has draws of its own where an adapter drops cells.
+        var rows = samples.map(\.row)
+        for i in rows.indices { rows[i].sibling = i % samplesPerPrompt }
         return Rollout(
-            rows: samples.map(\.row), group: group,
+            rows: rows, group: group,
             oldLogprobs: samples.map { $0.logprobs.map(Double.init) },
             behaviorLogprobs: samples.map { $0.behaviorLogprobs.map(Double.init) },
             refLogprobs: ref, rewards: drawn.scored.rewards,

@@ -74,6 +74,12 @@ package struct GGUFExport {
 
     // MARK: - Hyperparameters
 
+    /// The positions of the layers that see all, which say how far they reach where layers differ.
+    private var stretched: Rope? {
+        let blocks = architecture.blocks
+        return (blocks.first { $0.attention.window == nil } ?? blocks[0]).attention.rope
+    }
+
     private mutating func describe(_ file: inout GGUFFile) {
         func set(_ key: String, _ value: GGUFFile.Value?) {
             file.set("\(family.rawValue).\(key)", value)
@@ -105,9 +111,7 @@ package struct GGUFExport {
         }
         set("attn_logit_softcapping", attention.softcap.map { .f32(Double($0)) })
         set("final_logit_softcapping", architecture.logitSoftcap.map { .f32(Double($0)) })
-        // Where layers differ, those that see all say how far positions reach.
-        let all = architecture.blocks.first { $0.attention.window == nil } ?? architecture.blocks[0]
-        guard let rope = all.attention.rope else { return }
+        guard let rope = stretched else { return }
         set("rope.dimension_count", .u32(2 * rope.frequencies.count))
         set("rope.freq_base", .f32(rope.theta))
         if family == .gemma3, let local = attention.rope, local.theta != rope.theta {
@@ -172,10 +176,10 @@ package struct GGUFExport {
         if blocks[0].mlp.activation == .geluErf {
             notes.append("llama.cpp approximates GELU by tanh: log-probs differ by about 1e-3")
         }
-        if family != .llama, case .llama3 = attention.rope?.scaling {
+        if family != .llama, case .llama3 = stretched?.scaling {
             throw refuse("rope_scaling", "Llama 3's rotary scaling")
         }
-        switch (family, attention.rope?.scaling) {
+        switch (family, stretched?.scaling) {
         case (_, nil), (_, .dynamic), (.llama, _), (.phi3, .longrope): break
         case (.phi3, _), (.gptneox, _), (.gemma2, _), (_, .longrope):
             throw refuse("rope_scaling", "stretched positions")
@@ -205,7 +209,7 @@ package struct GGUFExport {
                 GGUFFile.Item(
                     name: name, shape: [divisors.count], type: .f32, cells: { divisors }))
         }
-        guard let rope = attention.rope else { return }
+        guard let rope = stretched else { return }
         switch rope.scaling {
         case .llama3:
             let plain = Rope(theta: rope.theta, dimensions: 2 * rope.frequencies.count)

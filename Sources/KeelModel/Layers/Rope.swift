@@ -23,7 +23,7 @@ package struct Rope: Sendable, Equatable {
         frequencies = (0..<dimensions / 2).map { 1 / Rope.power(theta, $0, dimensions) }
     }
 
-    /// theta^(2i / dimensions)
+    /// theta^(2i / dimensions).
     private static func power(_ theta: Double, _ i: Int, _ dimensions: Int) -> Float {
         let exponent = Float(2 * i) / Float(dimensions)
         return Float(pow(Double(Float(theta)), Double(exponent)))

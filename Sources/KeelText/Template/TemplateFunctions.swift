@@ -26,7 +26,9 @@ extension TemplateRenderer {
             let (start, end) = numbers.count == 1 ? (0, numbers[0]) : (numbers[0], numbers[1])
             let stride = numbers.count == 3 ? numbers[2] : 1
             let reach = end.subtractingReportingOverflow(start)
-            guard !reach.overflow, (reach.partialValue / stride).magnitude <= 100_000 else {
+            guard !reach.overflow,
+                reach.partialValue.magnitude / stride.magnitude <= 100_000
+            else {
                 throw error("range() of more than 100000 numbers", line)
             }
             return .list(Swift.stride(from: start, to: end, by: stride).map { .int($0) })
@@ -37,6 +39,14 @@ extension TemplateRenderer {
                 "the chat template refuses these messages: \(text)", line,
                 fix: "change the roles or their order, or use another template")
         }
+    }
+
+    /// Every `old` replaced by `new`, the first `most` of them.
+    private func replace(
+        _ text: String, _ old: String, _ new: String, most: Int?, _ line: Int
+    ) throws -> TemplateValue {
+        guard !old.isEmpty else { return .string(text) }
+        return try joined(TemplateText.split(text, old, most: most), by: new, line)
     }
 
     /// A method of a value, or nil when it has no such method.
@@ -87,20 +97,20 @@ extension TemplateRenderer {
                 })
         case "splitlines":
             var lines = TemplateText.split(
-                TemplateText.replace(text, "\r\n", "\n"), "\n", most: nil)
+                TemplateText.split(text, "\r\n", most: nil).joined(separator: "\n"), "\n",
+                most: nil)
             if lines.last == "" { lines.removeLast() }
             return .list(lines.map { .string($0) })
         case "replace":
             guard let new = arguments.text(1, "new") else {
                 throw error(".replace() needs two strings", line)
             }
-            return .string(
-                TemplateText.replace(
-                    text, try needed(), new, most: arguments.value(2, "count")?.integer))
+            return try replace(
+                text, try needed(), new, most: arguments.value(2, "count")?.integer, line)
         case "join":
-            return .string(
-                try elements(of: arguments.values.first ?? .undefined, line).map(\.text)
-                    .joined(separator: text))
+            return try joined(
+                try elements(of: arguments.values.first ?? .undefined, line).map(\.text),
+                by: text, line)
         case "find":
             guard let at = TemplateText.find(try needed(), in: text) else { return .int(-1) }
             return .int(
@@ -144,7 +154,7 @@ extension TemplateRenderer {
         case "reverse": return .list(try elements(of: value, line).reversed())
         case "join":
             let parts = try pick(arguments["attribute"], try elements(of: value, line), line)
-            return .string(parts.map(\.text).joined(separator: arguments.text(0, "d") ?? ""))
+            return try joined(parts.map(\.text), by: arguments.text(0, "d") ?? "", line)
         case "items":
             guard case .dictionary(let pairs) = value else { return .list([]) }
             return .list(pairs.map { .list([.string($0.key), $0.value]) })
@@ -158,7 +168,7 @@ extension TemplateRenderer {
             guard let old = arguments.text(0, "old"), let new = arguments.text(1, "new") else {
                 throw error("replace needs two strings", line)
             }
-            return .string(TemplateText.replace(value.text, old, new))
+            return try replace(value.text, old, new, most: nil, line)
         case "int":
             if let number = value.number {
                 return .int(Int(exactly: number.rounded(.towardZero)) ?? 0)
@@ -232,6 +242,10 @@ extension TemplateRenderer {
         let indent = arguments.value(0, "indent")?.integer
         if let indent, !(0...16).contains(indent) {
             throw error("tojson cannot indent by \(indent)", line)
+        }
+        let (cells, depth) = value.extent
+        guard cells * depth * (indent ?? 0) <= 1 << 26 else {
+            throw error("tojson of so much with an indent", line)
         }
         return TemplateJSON.text(json, indent: indent, level: 0)
     }

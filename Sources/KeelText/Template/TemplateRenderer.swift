@@ -12,10 +12,15 @@ struct TemplateRenderer {
     private var steps = 0
     private var depth = 0
 
+    /// Every namespace there is: chains and rings of them are taken apart at the end.
+    private var spaces: [TemplateValue.Namespace] = []
+
     /// A template that does more than this is refused.
     private static let mostSteps = 2_000_000
     private static let mostBytes = 1 << 26
     private static let deepest = 64
+    /// Lists in lists; what messages may bring along is less.
+    private static let deepestValue = 640
 
     /// What a statement asks of the loop around it.
     private enum Flow { case goOn, leave, next }
@@ -26,7 +31,10 @@ struct TemplateRenderer {
     }
 
     /// - Throws: `KeelError` (badData) with the line, also for what the template itself raises.
-    mutating func run(_ statements: [TemplateStatement]) throws { _ = try run(body: statements) }
+    mutating func run(_ statements: [TemplateStatement]) throws {
+        defer { for space in spaces { space.values = [:] } }
+        _ = try run(body: statements)
+    }
 
     private mutating func run(body: [TemplateStatement]) throws -> Flow {
         for statement in body {
@@ -132,7 +140,7 @@ struct TemplateRenderer {
 
     private mutating func write(_ text: String, _ line: Int) throws {
         guard output.count + text.utf8.count <= TemplateRenderer.mostBytes else {
-            throw error("the text grows beyond \(TemplateRenderer.mostBytes) bytes", line)
+            throw tooLong("the text", line)
         }
         output += text.utf8
     }
@@ -149,6 +157,56 @@ struct TemplateRenderer {
 
     private mutating func evaluate(_ expression: TemplateExpression) throws -> TemplateValue {
         try step(expression.line)
+        let value = try computed(expression)
+        switch expression.kind {
+        case .list, .dictionary, .slice, .call, .filter, .binary:
+            try weigh(value, expression.line)
+        default: break
+        }
+        return value
+    }
+
+    /// Counts the making of a value, and refuses one that is too large or too deep to be printed or let go.
+    private mutating func weigh(_ value: TemplateValue, _ line: Int) throws {
+        var (cells, bytes) = (0, 0)
+        func add(_ value: TemplateValue, depth: Int) throws {
+            guard depth <= TemplateRenderer.deepestValue else {
+                throw error(
+                    "lists stand in each other more than \(TemplateRenderer.deepestValue) deep",
+                    line)
+            }
+            cells += 1
+            bytes += MemoryLayout<TemplateValue>.stride
+            switch value {
+            case .string(let text): bytes += text.utf8.count
+            case .list(let items): for item in items { try add(item, depth: depth + 1) }
+            case .dictionary(let pairs):
+                for pair in pairs {
+                    bytes += pair.key.utf8.count
+                    try add(pair.value, depth: depth + 1)
+                }
+            default: break
+            }
+            guard bytes <= TemplateRenderer.mostBytes else { throw tooLong("a value", line) }
+        }
+        try add(value, depth: 0)
+        try step(line, cells / 16 + bytes / 4096)
+    }
+
+    private func tooLong(_ what: String, _ line: Int) -> KeelError {
+        error("\(what) grows beyond \(TemplateRenderer.mostBytes) bytes", line)
+    }
+
+    /// Texts with a separator between them.
+    func joined(_ parts: [String], by separator: String, _ line: Int) throws -> TemplateValue {
+        let gaps = max(0, parts.count - 1) * separator.utf8.count
+        guard parts.reduce(gaps, { $0 + $1.utf8.count }) <= TemplateRenderer.mostBytes else {
+            throw tooLong("a value", line)
+        }
+        return .string(parts.joined(separator: separator))
+    }
+
+    private mutating func computed(_ expression: TemplateExpression) throws -> TemplateValue {
         let line = expression.line
         switch expression.kind {
         case .constant(let value): return value
@@ -248,7 +306,13 @@ struct TemplateRenderer {
         switch function {
         case .function(let name):
             let result = try self.function(name, arguments, line)
-            if case .list(let items) = result { try step(line, items.count) }
+            switch result {
+            case .list(let items): try step(line, items.count)
+            case .namespace(let space):
+                try step(line, 32)
+                spaces.append(space)
+            default: break
+            }
             return result
         case .macro(let macro):
             depth += 1

@@ -35,7 +35,8 @@ enum TemplateText {
 
     /// The parts between separators; nil separates at runs of white space and drops empty parts.
     static func split(_ text: String, _ separator: String?, most: Int?) -> [String] {
-        var most = most ?? -1
+        // Below 0: all.
+        var most = max(most ?? -1, -1)
         guard let separator, !separator.isEmpty else {
             var parts: [String] = []
             var rest = text.unicodeScalars[...]
@@ -46,7 +47,7 @@ enum TemplateText {
                     parts.append(strip(String(rest), nil, left: false))
                     return parts
                 }
-                most -= 1
+                if most > 0 { most -= 1 }
                 let word = rest.prefix { !isSpace($0) }
                 parts.append(String(word))
                 rest = rest.dropFirst(word.count)
@@ -58,15 +59,9 @@ enum TemplateText {
         while most != 0, let found = find(separator, in: text, from: start) {
             parts.append(String(decoding: bytes[start..<found], as: UTF8.self))
             start = found + separator.utf8.count
-            most -= 1
+            if most > 0 { most -= 1 }
         }
         return parts + [String(decoding: bytes[start...], as: UTF8.self)]
-    }
-
-    /// Every `old` replaced by `new`, the first `most` of them.
-    static func replace(_ text: String, _ old: String, _ new: String, most: Int? = nil) -> String {
-        guard !old.isEmpty else { return text }
-        return split(text, old, most: most).joined(separator: new)
     }
 
     /// The first letter large, the others small.

@@ -154,6 +154,17 @@ enum TemplateValue: @unchecked Sendable {
         }
     }
 
+    /// The values in it, itself included, and how deep they stand.
+    var extent: (cells: Int, depth: Int) {
+        let inner: [TemplateValue] =
+            switch self {
+            case .list(let items): items
+            case .dictionary(let pairs): pairs.map(\.value)
+            default: []
+            }
+        return inner.map(\.extent).reduce((1, 1)) { ($0.0 + $1.cells, max($0.1, $1.depth + 1)) }
+    }
+
     /// As JSON, for `tojson`; nil for what JSON has no form for.
     var json: JSON? {
         switch self {

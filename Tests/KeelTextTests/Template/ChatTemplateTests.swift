@@ -81,6 +81,29 @@ struct ChatTemplateTests {
         #expect(try render(source) == want)
     }
 
+    /// `n.x` as many times twice itself.
+    private static func doubled(_ start: String, _ symbol: String, rounds: Int = 60) -> String {
+        "{% set n = namespace(x=\(start)) %}{% for i in range(\(rounds)) %}"
+            + "{% set n.x = n.x \(symbol) n.x %}{% endfor %}"
+    }
+
+    /// What is deep, long or at the end of the integers, and harmless.
+    @Test(
+        arguments: [
+            (
+                "{% set h = namespace(t=namespace()) %}{% for i in range(20000) %}{% set c = h.t %}"
+                    + "{% set c.x = namespace() %}{% set h.t = c.x %}{% endfor %}ok", "ok"
+            ),
+            ("{% set n = namespace() %}{% set n.x = n %}{{ n.x.x }}", "<Namespace>"),
+            ("{{ 'a b c'.split(' ', -9223372036854775807 - 1) }}", "['a', 'b', 'c']"),
+            ("{{ ' a b'.split(none, -9223372036854775807 - 1) }}", "['a', 'b']"),
+            ("{{ 'a b c'.replace(' ', 'x', -9223372036854775807 - 1) }}", "axbxc"),
+            ("{{ 'a b c'.replace(' ', 'x', 1) }}", "axb c"),
+        ])
+    func extremes(source: String, want: String) throws {
+        #expect(try render(source) == want)
+    }
+
     static let broken: [(String, String, String)] = [
         ("a\n{% if x %}", "{% endif %} is missing", "t.jinja:2"),
         ("{{ 1", "a tag has no end", "t.jinja:1"),
@@ -101,6 +124,25 @@ struct ChatTemplateTests {
         ),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "deep", "t.jinja:1"),
         ("{{ range(9999999999) }}", "more than 100000", "t.jinja:1"),
+        ("{{ range(0, -9223372036854775807 - 1, -1) }}", "more than 100000", "t.jinja:1"),
+        (
+            "{% set n = namespace(x=[]) %}{% for i in range(9000) %}{% set n.x = [n.x] %}{% endfor %}",
+            "stand in each other more than 640 deep", "t.jinja:1"
+        ),
+        (doubled("'x'", "~"), "a value grows beyond", "t.jinja:1"),
+        (doubled("[1]", "+"), "a value grows beyond", "t.jinja:1"),
+        (
+            doubled("'x'", "~", rounds: 24) + "{{ range(50) | join(n.x) }}", "grows beyond",
+            "t.jinja:1"
+        ),
+        (
+            doubled("'x'", "~", rounds: 12) + "{{ n.x.replace('x', n.x).replace('x', n.x) }}",
+            "grows beyond", "t.jinja:1"
+        ),
+        (
+            "{% set n = namespace(x=[]) %}{% for i in range(600) %}{% set n.x = [n.x, 1, 2, 3] %}{% endfor %}"
+                + "{{ [n.x, n.x, n.x, n.x, n.x, n.x] | tojson(16) }}", "with an indent", "t.jinja:1"
+        ),
         (
             "{{ \(String(repeating: "(", count: 500))1\(String(repeating: ")", count: 500)) }}",
             "nested more than", "t.jinja:1"
