@@ -21,7 +21,10 @@ enum TemplateText {
 
     /// Where a piece begins in a text, as an index of its UTF-8.
     static func find(_ piece: String, in text: String, from start: Int = 0) -> Int? {
-        let (bytes, needle) = (Array(text.utf8), Array(piece.utf8))
+        find(Array(piece.utf8), in: Array(text.utf8), from: start)
+    }
+
+    private static func find(_ needle: [UInt8], in bytes: [UInt8], from start: Int) -> Int? {
         guard !needle.isEmpty else { return start <= bytes.count ? start : nil }
         var at = start
         while at + needle.count <= bytes.count {
@@ -54,11 +57,11 @@ enum TemplateText {
             }
         }
         var parts: [String] = []
-        let bytes = Array(text.utf8)
+        let (bytes, needle) = (Array(text.utf8), Array(separator.utf8))
         var start = 0
-        while most != 0, let found = find(separator, in: text, from: start) {
+        while most != 0, let found = find(needle, in: bytes, from: start) {
             parts.append(String(decoding: bytes[start..<found], as: UTF8.self))
-            start = found + separator.utf8.count
+            start = found + needle.count
             if most > 0 { most -= 1 }
         }
         return parts + [String(decoding: bytes[start...], as: UTF8.self)]

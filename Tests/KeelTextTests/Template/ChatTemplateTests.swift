@@ -136,7 +136,7 @@ struct ChatTemplateTests {
             "t.jinja:1"
         ),
         (
-            doubled("'x'", "~", rounds: 12) + "{{ n.x.replace('x', n.x).replace('x', n.x) }}",
+            doubled("'x'", "~", rounds: 9) + "{{ n.x.replace('x', n.x).replace('x', n.x) }}",
             "grows beyond", "t.jinja:1"
         ),
         (
