@@ -62,6 +62,29 @@ import Testing
         expectClose(
             twice.map(Double.init), try model.base.scores(rows).map { 2 * Double($0) },
             Tolerance(relative: 1e-5))
+        // From its own folder, on the language model it was made of; merged, it is a reward model's folder.
+        try withFolder { folder in
+            let (base, adapter, whole) = (folder + "/base", folder + "/adapter", folder + "/whole")
+            try tinyModel("llama").save(to: base)
+            try adapted.saveAdapter(to: adapter, base: base)
+            func load(_ adapter: String) throws -> Model {
+                try Model.load(
+                    directory: base, adapter: adapter, dtype: .f32, device: testDevice)
+            }
+            #expect(try load(adapter).scores(rows) as [Float] == twice)
+            try load(adapter).merged().save(to: whole)
+            let again = try Model.load(directory: whole, dtype: .f32, device: testDevice)
+            #expect(!again.architecture.hasLanguageHead)
+            expectClose(
+                try again.scores(rows).map { Double($0 as Float) }, twice.map(Double.init),
+                Tolerance(relative: 1e-5))
+            config.modulesToSave = []
+            try model.adapted(config, seed: 1).saveAdapter(to: folder + "/none", base: base)
+            let error = try #require(throws: KeelError.self) { _ = try load(folder + "/none") }
+            #expect(
+                error.what
+                    == "the adapter scores texts, but neither it nor its model has a score head")
+        }
     }
 
     /// Alone, in a batch, in another order: the same bits.

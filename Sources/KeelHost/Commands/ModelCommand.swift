@@ -120,8 +120,9 @@ extension ModelCommand {
         try requireFree(out)
         let folder = try base ?? ModelSource.base(of: adapter, fix: "name it: --base DIR")
         let model = try Model.load(
-            directory: folder, dtype: .f32, device: .cpu(threads: threads ?? Machine.cores))
-        let merged = try model.adapted(directory: adapter).merged()
+            directory: folder, adapter: adapter, dtype: .f32,
+            device: .cpu(threads: threads ?? Machine.cores))
+        let merged = model.merged()
         try AtomicWrite.directory(out) { try merged.save(to: $0) }
     }
 

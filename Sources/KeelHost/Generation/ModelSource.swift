@@ -79,8 +79,12 @@ package struct ModelSource: Sendable {
     package func load(
         dtype: DType, device: Device, hasMaster: (Weight) -> Bool = { _ in false }
     ) throws -> Model {
-        let model = try Model.load(
-            directory: folder, dtype: dtype, device: device, hasMaster: hasMaster)
-        return try adapter.map { try model.adapted(directory: $0) } ?? model
+        guard let adapter else {
+            return try Model.load(
+                directory: folder, dtype: dtype, device: device, hasMaster: hasMaster)
+        }
+        return try Model.load(
+            directory: folder, adapter: adapter, dtype: dtype, device: device,
+            hasMaster: hasMaster)
     }
 }

@@ -35,6 +35,29 @@ extension Model {
         return adapted(by: adapter)
     }
 
+    /// The model of a directory with the adapter of another; an adapter of a classifier makes it a reward model.
+    ///
+    /// - Throws: `KeelError`, as `Model.load` and `adapted(directory:)`, and `badData` for a classifier's adapter
+    ///   without its score head.
+    package static func load(
+        directory: String, adapter: String, dtype: DType, device: Device,
+        hasMaster: (Weight) -> Bool = { _ in false }
+    ) throws -> Model {
+        let path = Files.join(adapter, "adapter_config.json")
+        let json = try JSON.parse(try Files.read(path), name: path, duplicates: .reject)
+        let isClassifier = json["task_type"] == "SEQ_CLS"
+        let below = try Model.load(
+            directory: directory, dtype: dtype, device: device,
+            outputs: isClassifier ? .score : nil, hasMaster: hasMaster)
+        let model = try below.adapted(directory: adapter)
+        guard isClassifier, !below.config.isClassifier,
+            model.scoreParameter === below.scoreParameter
+        else { return model }
+        throw KeelError(
+            "model", "the adapter scores texts, but neither it nor its model has a score head",
+            at: path, fix: "use an adapter with \"score\" in modules_to_save", code: .badData)
+    }
+
     /// This model with the adapter of a PEFT directory.
     ///
     /// - Throws: `KeelError`: `noInput` for missing files, `badData` for what is wrong in them, does not fit the
