@@ -29,7 +29,8 @@ extension Model {
         }
         if architecture.hasTiedHead, adapter.unties(architecture) {
             Log.warning(
-                "the head of this model is its embedding, and the adapter changes them apart: merged, it has both"
+                "embedding and head of this model are one tensor, and the adapter changes them apart: a merged "
+                    + "model will have two (ensure_weight_tying keeps what modules_to_save names one)"
             )
         }
         return adapted(by: adapter)
