@@ -16,6 +16,7 @@ Sources/KeelCore/JSON.swift
 Sources/KeelCore/JSONScanner.swift
 Sources/KeelCore/Log.swift
 Sources/KeelCore/MappedFile.swift
+Sources/KeelCore/PiecewiseFile.swift
 Sources/KeelCore/SHA256.swift
 Sources/KeelCore/ThreadPool.swift
 Sources/KeelText/PCRE.swift

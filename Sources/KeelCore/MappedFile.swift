@@ -41,15 +41,6 @@ package final class MappedFile: @unchecked Sendable {
         return try body(UnsafeRawBufferPointer(rebasing: bytes[range]))
     }
 
-    /// Gives back the memory that a range of the bytes has been read into; the file still has them.
-    package func forget(_ range: Range<Int>) {
-        let page = Int(sysconf(Int32(_SC_PAGESIZE)))
-        let first = (range.lowerBound + page - 1) / page * page
-        let end = range.upperBound == count ? count : range.upperBound / page * page
-        guard let start = bytes.baseAddress, first < end else { return }
-        madvise(UnsafeMutableRawPointer(mutating: start + first), end - first, MADV_DONTNEED)
-    }
-
     deinit {
         if let start = bytes.baseAddress {
             munmap(UnsafeMutableRawPointer(mutating: start), bytes.count)

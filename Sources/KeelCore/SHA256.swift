@@ -17,18 +17,44 @@ package struct SHA256: Sendable {
         return hash.hex()
     }
 
+    /// The hashes of the first and the second half, one behind the other: made at once, they take little more than
+    /// half the time.
+    ///
+    /// The first half is the largest multiple of 64 bytes that is not longer than the second.
+    package static func halves(_ bytes: UnsafeRawBufferPointer) -> String {
+        let blocks = bytes.count / 128
+        let middle = 64 * blocks
+        var (first, second) = (SHA256(), SHA256())
+        if isFast, blocks > 0, let base = bytes.baseAddress {
+            cs_sha256_blocks2(
+                &first.state, &second.state, rounds, base, base + middle, Int64(blocks))
+            (first.length, second.length) = (UInt64(middle), UInt64(middle))
+            second.update(UnsafeRawBufferPointer(rebasing: bytes[(2 * middle)...]))
+        } else {
+            first.update(UnsafeRawBufferPointer(rebasing: bytes[..<middle]))
+            second.update(UnsafeRawBufferPointer(rebasing: bytes[middle...]))
+        }
+        return first.hex() + second.hex()
+    }
+
+    package static func halves(_ bytes: [UInt8]) -> String { bytes.withUnsafeBytes { halves($0) } }
+
     package static func hex(_ bytes: [UInt8]) -> String { bytes.withUnsafeBytes { hex($0) } }
     package static func hex(_ text: String) -> String { hex(Array(text.utf8)) }
 
     /// The hash of a file's bytes.
+    ///
+    /// - Throws: `KeelError` (noInput when the file is missing, io otherwise).
     package static func hex(file path: String) throws -> String {
-        let file = try MappedFile(path)
+        let file = try PiecewiseFile(path)
         var hash = SHA256()
-        // Piece by piece, so that a large file does not count as memory of the process.
-        for start in stride(from: 0, to: file.count, by: 1 << 22) {
-            let range = start..<min(start + 1 << 22, file.count)
-            file.withBytes(range) { hash.update($0) }
-            file.forget(range)
+        var piece = [UInt8](repeating: 0, count: min(file.count, 1 << 20))
+        for start in stride(from: 0, to: file.count, by: 1 << 20) {
+            let range = start..<min(start + 1 << 20, file.count)
+            try piece.withUnsafeMutableBytes {
+                try file.read(range, into: $0)
+                hash.update(UnsafeRawBufferPointer(rebasing: $0[..<range.count]))
+            }
         }
         return hash.hex()
     }

@@ -32,10 +32,10 @@ package final class LaggedWeights {
     /// - Parameter work: a pass without gradients; it must not touch the masters.
     package func with<T>(_ work: () throws -> T) rethrows -> T {
         for (current, parameter) in zip(spare, parameters) { current.copy(from: parameter.compute) }
-        for (copy, parameter) in zip(kept, parameters) { parameter.compute.copy(from: copy) }
+        for (copy, parameter) in zip(kept, parameters) { parameter.overwriteCompute(copy) }
         defer {
             for (current, parameter) in zip(spare, parameters) {
-                parameter.compute.copy(from: current)
+                parameter.overwriteCompute(current)
             }
         }
         return try work()

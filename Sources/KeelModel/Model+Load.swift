@@ -13,13 +13,14 @@ extension Model {
     ///   - seed: of a new score head.
     ///   - hasMaster: whether a weight has an f32 master of its own beside its bf16 copy: those that are trained.
     ///     One without is frozen.
+    ///   - isFingerprinted: whether the content hash of the folder is taken on the way, of the bytes that are read.
     ///   - padID: what fills rows, for the config of a model with a new score head that does not say so:
     ///     transformers needs it to score batches. An id that ends texts is left out, or it would not be scored.
     /// - Throws: `KeelError`: `noInput` for missing files, `badData` for what is wrong in them or not supported.
     package static func load(
         directory: String, dtype: DType, device: Device, outputs: Outputs? = nil,
         scoreStart: Weight.Start = .normal(1), seed: UInt64 = 0, padID: Int32? = nil,
-        hasMaster: (Weight) -> Bool = { _ in true }
+        isFingerprinted: Bool = false, hasMaster: (Weight) -> Bool = { _ in true }
     ) throws -> Model {
         let layout = try ModelDirectory(
             directory, outputs: outputs, scoreStart: scoreStart, padID: padID)
@@ -27,24 +28,35 @@ extension Model {
         let std = try layout.config.initializerRange()
         var byWeight: [String: Parameter] = [:]
         var new: [Parameter] = []
+        var reading = WeightReading()
         for (weight, location) in found {
             let isTrained = hasMaster(weight)
             let master = isTrained ? dtype.accumulator : dtype
-            let values =
-                try location?.tensor(dtype: master, device: device)
-                ?? weight.new(seed: seed, std: std, dtype: master, device: device)
-            let parameter = Parameter(
-                name: location?.entry.name ?? weight.name, master: values, compute: dtype)
+            let parameter: Parameter
+            if let location {
+                parameter = Parameter(
+                    name: location.entry.name, roomFor: weight.shape, master: master,
+                    compute: dtype, device: device)
+                let rounded = parameter.compute.dtype == master ? nil : parameter.compute
+                try reading.add(
+                    location.entry, of: location.file, to: parameter.master, rounded: rounded)
+            } else {
+                let values = weight.new(seed: seed, std: std, dtype: master, device: device)
+                parameter = Parameter(name: weight.name, master: values, compute: dtype)
+                new.append(parameter)
+            }
             parameter.isTrained = isTrained
             byWeight[weight.name] = parameter
-            if location == nil { new.append(parameter) }
         }
+        let fingerprints = try reading.run(
+            on: device, fingerprints: isFingerprinted ? layout.weights.files : [])
         let byName = Dictionary(uniqueKeysWithValues: byWeight.values.map { ($0.name, $0) })
         return Model(
             config: layout.config, architecture: layout.architecture, device: device, dtype: dtype,
             parameters: layout.weights.names.compactMap { byName[$0] } + new, byWeight: byWeight,
             directory: directory,
-            storedType: layout.weights.commonType, eosIDs: layout.eosIDs)
+            storedType: layout.weights.commonType, eosIDs: layout.eosIDs,
+            contentHash: isFingerprinted ? try layout.contentHash(fingerprints) : nil)
     }
 
     /// A new model with random weights: normal with `initializer_range`, norms 1, biases 0.
@@ -192,10 +204,16 @@ package struct ModelDirectory {
     /// SHA-256 over config.json and the weight files: names these weights in caches.
     ///
     /// - Throws: `KeelError` (io).
-    package func contentHash() throws -> String {
+    package func contentHash(on device: Device) throws -> String {
+        try contentHash(WeightReading().run(on: device, fingerprints: weights.files))
+    }
+
+    /// - Parameter fingerprints: of the weight files, as `WeightReading` gives them.
+    fileprivate func contentHash(_ fingerprints: [String: String]) throws -> String {
         var hash = SHA256()
-        for file in [config.path] + weights.files.map(\.path) {
-            hash.update("\(Files.name(file)) \(try SHA256.hex(file: file))\n")
+        hash.update("\(Files.name(config.path)) \(try SHA256.hex(file: config.path))\n")
+        for file in weights.files {
+            hash.update("\(Files.name(file.path)) \(fingerprints[file.path] ?? "")\n")
         }
         return hash.hex()
     }

@@ -25,6 +25,9 @@ package final class Model: @unchecked Sendable {
     /// The gradients are the same, bit for bit; a step takes about a third longer.
     package var recomputesActivations = false
 
+    /// The content hash of the folder it was loaded from, where that was asked for.
+    package let contentHash: String?
+
     /// Trained changes of its weights; nil = the weights are what is trained.
     package let adapter: Adapter?
 
@@ -40,7 +43,7 @@ package final class Model: @unchecked Sendable {
         config: ModelConfig, architecture: Architecture, device: Device, dtype: DType,
         parameters: [Parameter], byWeight: [String: Parameter], directory: String?,
         storedType: StoredType,
-        eosIDs: [Int32], adapter: Adapter? = nil
+        eosIDs: [Int32], contentHash: String? = nil, adapter: Adapter? = nil
     ) {
         self.config = config
         self.decoder = Decoder(architecture: architecture)
@@ -59,6 +62,7 @@ package final class Model: @unchecked Sendable {
         self.directory = directory
         self.storedType = storedType
         self.eosIDs = eosIDs
+        self.contentHash = contentHash
     }
 
     /// The decoder as data.
@@ -97,11 +101,23 @@ package final class Model: @unchecked Sendable {
         return with(adapter)
     }
 
+    /// A frozen model of the weights as they are, with room of their own but no copy: until these move, both
+    /// read the same cells.
+    package func frozen() -> Model {
+        precondition(adapter == nil, "the model below an adapter is frozen")
+        let copies = byWeight.mapValues { $0.frozen() }
+        let byName = Dictionary(uniqueKeysWithValues: copies.values.map { ($0.name, $0) })
+        return Model(
+            config: config, architecture: architecture, device: device, dtype: dtype,
+            parameters: parameters.compactMap { byName[$0.name] }, byWeight: copies,
+            directory: directory, storedType: storedType, eosIDs: eosIDs, contentHash: contentHash)
+    }
+
     private func with(_ adapter: Adapter?) -> Model {
         Model(
             config: config, architecture: architecture, device: device, dtype: dtype,
             parameters: parameters, byWeight: byWeight, directory: directory,
-            storedType: storedType, eosIDs: eosIDs, adapter: adapter)
+            storedType: storedType, eosIDs: eosIDs, contentHash: contentHash, adapter: adapter)
     }
 
     /// A model of its own, without an adapter.

@@ -42,10 +42,12 @@ package enum Optim {
     /// - Parameters:
     ///   - step: t, from 1.
     ///   - scale: multiplies the gradients first (clipping, averaging).
+    ///   - areMomentsFresh: whether m and v are zeros that nobody has touched: memory that is written before it is
+    ///     read is looked for once, not twice.
     package static func adamW(
         _ parameters: [Parameter], beta1: Double = 0.9, beta2: Double = 0.999, eps: Double = 1e-8,
         step: Int,
-        scale: Double = 1
+        scale: Double = 1, areMomentsFresh: Bool = false
     ) {
         precondition(step >= 1, "AdamW step \(step)")
         for p in parameters {
@@ -60,7 +62,7 @@ package enum Optim {
             lr: 0, beta1: beta1, beta2: beta2, eps: eps, decay: 0,
             correction1: 1 - beta1.raised(to: step),
             correction2: 1 - beta2.raised(to: step), scale: scale)
-        Kernels.adamW(parameters, common)
+        Kernels.adamW(parameters, common, areMomentsFresh: areMomentsFresh)
     }
 
     /// Σ x² over all cells of all tensors, in f64 and in a fixed order.

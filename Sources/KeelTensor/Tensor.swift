@@ -40,13 +40,21 @@ package struct Tensor: Sendable {
 
     /// All zeros.
     package init(zeros shape: [Int], dtype: DType, device: Device) {
-        self.init(uninitialized: shape, dtype, device)
-        Memory.zero(self)
+        precondition(shape.allSatisfy { $0 >= 0 }, "negative length in \(shape)")
+        let bytes = max(1, Shape.count(shape)) * dtype.size
+        self.init(
+            storage: StageClock.measure(.elementwise) {
+                Storage(bytes: bytes, device: device, isZeroed: true)
+            }, shape: shape, dtype: dtype)
     }
 
-    /// Cells of no defined value, for caches whose rows are written before they are read.
-    package init(roomFor shape: [Int], dtype: DType, device: Device) {
+    /// Cells of no defined value, for what is written before it is read.
+    ///
+    /// - Parameter inLargePages: what will be filled from end to end: the system is asked for large pages, which
+    ///   cost it a fraction.
+    package init(roomFor shape: [Int], dtype: DType, device: Device, inLargePages: Bool = false) {
         self.init(uninitialized: shape, dtype, device)
+        if inLargePages { storage.useLargePages() }
     }
 
     /// Every cell `value`.
@@ -150,6 +158,14 @@ package struct Tensor: Sendable {
             row >= 0 && count >= 0 && row + count <= rows, "rows \(row)+\(count) of \(shape)")
         return Tensor(
             storage: storage, offset: offset + row * columns, shape: [count, columns], dtype: dtype)
+    }
+
+    /// Some of the cells as a tensor of one axis over the same memory, untracked.
+    package func cells(_ range: Range<Int>) -> Tensor {
+        precondition(
+            range.lowerBound >= 0 && range.upperBound <= count, "cells \(range) of \(shape)")
+        return Tensor(
+            storage: storage, offset: offset + range.lowerBound, shape: [range.count], dtype: dtype)
     }
 
     /// The same values as a constant.

@@ -1,3 +1,4 @@
+import Glibc
 import KeelCore
 import KeelTensor
 import KeelTestSupport
@@ -99,6 +100,53 @@ import Testing
             #expect(used == (32 + 30) * size && peak == 64 * size)
             #expect(reserved <= peak + 32 << 20)
             #expect(blocks.compactMap { $0 }.allSatisfy { $0.floats().allSatisfy { $0 == 0 } })
+        }
+    }
+
+    /// Zeros come from pages that nobody has written to where there are such; blocks that were in use, went back to
+    /// the system or share a page with another are zero all the same.
+    @Test(arguments: [UInt64(1), 2, 3])
+    func zerosAreZeros(seed: UInt64) {
+        let device = Device.cpu(threads: 1)
+        let random = RandomStream(seed: seed, place: "zeros")
+        var live: [Tensor] = []
+        for step in 0..<400 as Range<UInt64> {
+            switch random.below(8, 4 * step) {
+            case 0...2 where !live.isEmpty:
+                live.remove(at: Int(random.below(UInt64(live.count), 4 * step + 1)))
+            case 3: device.trim()
+            default:
+                // From one cell to 1 MB, most often no whole number of pages.
+                let count = 1 + Int(random.below(1 << random.below(19, 4 * step + 2), 4 * step + 3))
+                let zeros = Tensor(zeros: [count], dtype: .f32, device: device)
+                #expect(zeros.floats().allSatisfy { $0.bitPattern == 0 }, "step \(step)")
+                zeros.copy(
+                    from: Tensor(filled: 3, shape: [count], dtype: .f32, device: device))
+                live.append(zeros)
+            }
+        }
+        #expect(live.allSatisfy { $0.floats().allSatisfy { $0 == 3 } })
+    }
+
+    /// Zeros that nobody has asked for yet cost no memory of the machine.
+    @Test func zerosAreTouchedWhenTheyAreUsed() {
+        let device = Device.cpu(threads: 1)
+        let zeros = Tensor(zeros: [64 << 20], dtype: .f32, device: device)
+        #expect(device.memory.used == 256 << 20)
+        #expect(residentPages(zeros) == 0)
+        #expect(zeros.cells(5_000_000..<5_000_010).floats() == [Float](repeating: 0, count: 10))
+        zeros.cells(5_000_000..<5_000_010).zero()
+        #expect((1...512).contains(residentPages(zeros)))
+    }
+
+    private func residentPages(_ tensor: Tensor) -> Int {
+        tensor.withBytes { bytes in
+            guard let base = bytes.baseAddress else { return 0 }
+            let page = 4096
+            let start = (page - Int(bitPattern: base) % page) % page
+            var pages = [UInt8](repeating: 0, count: (bytes.count - start) / page)
+            #expect(mincore(base + start, pages.count * page, &pages) == 0)
+            return pages.count { $0 & 1 == 1 }
         }
     }
 

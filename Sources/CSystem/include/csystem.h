@@ -48,4 +48,8 @@ int32_t cs_sha256_is_fast(void);
 void cs_sha256_blocks(uint32_t *state, const uint32_t *constants, const void *bytes,
                       int64_t blocks);
 
+/* The same for two states at once, from as many blocks each, in little more than half the time. */
+void cs_sha256_blocks2(uint32_t *state, uint32_t *state2, const uint32_t *constants,
+                       const void *bytes, const void *bytes2, int64_t blocks);
+
 #endif

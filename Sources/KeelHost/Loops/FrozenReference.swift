@@ -25,8 +25,11 @@ final class FrozenReference {
     /// - Throws: `KeelError` (io).
     func contentHash() throws -> String {
         if let hash { return hash }
+        let loaded = model.directory == folder ? model.contentHash : nil
         let found =
-            version == 0 ? try ModelDirectory(folder).contentHash() : FrozenReference.hash(model)
+            version > 0
+            ? FrozenReference.hash(model)
+            : try loaded ?? ModelDirectory(folder).contentHash(on: model.device)
         hash = found
         return found
     }
@@ -34,7 +37,7 @@ final class FrozenReference {
     private static func hash(_ model: Model) -> String {
         var hash = SHA256()
         for parameter in model.parameters {
-            hash.update("\(parameter.name) \(SHA256.hex(parameter.master.bytes()))\n")
+            hash.update("\(parameter.name) \(parameter.master.fingerprint())\n")
         }
         return hash.hex()
     }

@@ -17,7 +17,7 @@ enum Manifest {
             "data": data(setup),
             "model": [
                 "path": .string(setup.config.model.path),
-                "sha256": .string(try ModelDirectory(setup.config.model.path).contentHash()),
+                "sha256": .string(try setup.modelHash()),
                 "tokenizer_sha256": .string(setup.tokenizer.contentHash),
             ],
             "kernels": .string("\(setup.device.isa)"), "replayable": .bool(isReplayable),

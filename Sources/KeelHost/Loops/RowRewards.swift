@@ -16,11 +16,13 @@ struct RowRewards {
     let isReplayable: Bool
     /// Where scores are kept between runs; nil keeps none.
     private let cacheFolder: String?
+    private let device: Device
 
     init(
         _ config: RunConfig, _ plugins: RunPlugins, catalog: PluginCatalog, device: Device
     ) {
         self.config = config
+        self.device = device
         self.plugins = plugins.rewards
         isReplayable = !plugins.rewards.contains {
             $0.component.flags.contains(.nondeterministic)
@@ -233,7 +235,7 @@ struct RowRewards {
                 reward.json["judge"]?.text() ?? "", reward.json["native"]?.text() ?? "",
             ]
             for path in [reward.model?.path, reward.judge?.path] {
-                if let path { lines.append(try ModelDirectory(path).contentHash()) }
+                if let path { lines.append(try ModelDirectory(path).contentHash(on: device)) }
             }
         }
         return SHA256.hex(lines.joined(separator: "\n"))

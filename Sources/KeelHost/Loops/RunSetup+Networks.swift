@@ -22,10 +22,11 @@ extension RunSetup {
         var outputs: Outputs?
         let saved = (config.model.lora?.modulesToSave ?? []) + (plan.hasRewardHead ? ["score"] : [])
         if plan.hasRewardHead { outputs = needsText ? [.language, .score] : .score }
+        let isInitial = isAdapted || weights == nil
         let policy = try Model.load(
-            directory: isAdapted ? config.model.path : weights ?? config.model.path,
+            directory: isInitial ? config.model.path : weights ?? config.model.path,
             dtype: config.dtype, device: device, outputs: outputs, seed: seed,
-            padID: padID(tokenizer),
+            padID: padID(tokenizer), isFingerprinted: isInitial,
             // Under an adapter what is not trained needs no masters.
             hasMaster: { weight in
                 !isAdapted || saved.contains { LoRAConfig.names(weight.module, $0) }
@@ -114,11 +115,14 @@ extension RunSetup {
 
     /// The frozen reference and where its log-probs are kept; nil when the config has none.
     ///
-    /// With an adapter the initial policy is the same model without it: no second copy.
+    /// With an adapter the initial policy is the same model without it: no second copy. Without one it is the same
+    /// until its first update.
     ///
-    /// - Parameter weights: a checkpoint to go on from, which holds a reference that follows the policy.
+    /// - Parameters:
+    ///   - plan: the policy's heads.
+    ///   - weights: a checkpoint to go on from, which holds a reference that follows the policy.
     static func reference(
-        _ config: RunConfig, policy: Model, weights: String?, device: Device
+        _ config: RunConfig, policy: Model, plan: HeadPlan, weights: String?, device: Device
     ) throws -> FrozenReference? {
         var folder = config.model.path
         var isCached = true
@@ -126,6 +130,8 @@ extension RunSetup {
         case .none: return nil
         case .initial where policy.adapter != nil:
             return FrozenReference(policy.base, folder: folder, isCached: true)
+        case .initial where weights == nil && !plan.hasRewardHead && !ReferenceSync.isOn(config):
+            return FrozenReference(policy.frozen(), folder: folder, isCached: true)
         case .initial: break
         case .path(let path, let cache): (folder, isCached) = (path, cache)
         }
@@ -136,7 +142,7 @@ extension RunSetup {
         // One that follows the policy is mixed in f32.
         let model = try Model.load(
             directory: source, dtype: config.dtype, device: device,
-            hasMaster: { _ in ReferenceSync.isOn(config) })
+            isFingerprinted: source == folder, hasMaster: { _ in ReferenceSync.isOn(config) })
         return FrozenReference(model, folder: folder, isCached: isCached)
     }
 }

@@ -28,6 +28,7 @@ final class RunSetup {
 
     /// What a plan of the run's memory is made from.
     private let memory: RunMemory
+    private let reference: FrozenReference?
 
     /// Where the run writes what it did when.
     let trace: Trace?
@@ -51,7 +52,9 @@ final class RunSetup {
         self.trace = trace
         profile = isProfiled ? Profile(trace) : nil
         self.plugins = plugins
+        let begin = Clock.now()
         let reading = try RunReading(config, plugins, catalog: catalog)
+        trace?.span("read data", lane: "start", from: begin, to: Clock.now())
         let (device, tokenizer, objective) = (reading.device, reading.tokenizer, reading.objective)
         self.device = device
         self.tokenizer = tokenizer
@@ -91,6 +94,7 @@ final class RunSetup {
         // What is wrong with a model is told where it is loaded.
         if let plan = try? memory.plan(config) { try memory.check(plan, config) }
 
+        let loading = Clock.now()
         let columns = CurrentColumns(needs: needs)
         let policy = try RunSetup.policy(
             config, plan: plan, columns: columns, isOnline: planned.contains(where: \.isOnline),
@@ -100,7 +104,9 @@ final class RunSetup {
         let frozen =
             RunChecks.holdsReference(
                 config, needs: needs, phases: planned, valuesPrompts: needsStates)
-            ? try RunSetup.reference(config, policy: policy, weights: weights, device: device) : nil
+            ? try RunSetup.reference(
+                config, policy: policy, plan: plan, weights: weights, device: device) : nil
+        reference = frozen
         if needsStates, frozen == nil {
             throw KeelError(
                 "config",
@@ -114,6 +120,7 @@ final class RunSetup {
         networks.movingReference = try ReferenceSync.model(
             frozen?.model, policy: policy, hasStates: needsStates,
             isOnline: planned.contains(where: \.isOnline), config)
+        trace?.span("load models", lane: "start", from: loading, to: Clock.now())
         networks.chatTemplate = try config.data.chatTemplate.map(Files.readText)
         self.networks = networks
         for phase in planned {
@@ -224,6 +231,17 @@ final class RunSetup {
             phases, trainers: trainers,
             update: try ReferenceUpdate(
                 config, planned, promptValues, reference: frozen, policy: policy))
+    }
+
+    /// Names the weights of the config's model: the content hash of its folder.
+    ///
+    /// - Throws: `KeelError` (io).
+    func modelHash() throws -> String {
+        let path = config.model.path
+        let loaded = [model, reference?.model].lazy.compactMap { $0 }.first {
+            $0.directory == path && $0.contentHash != nil
+        }
+        return try loaded?.contentHash ?? ModelDirectory(path).contentHash(on: device)
     }
 
     /// Rewards for the data of the phases that cannot do without.

@@ -43,7 +43,7 @@ package enum StoredType: String, Sendable, CaseIterable {
     }
 }
 
-/// A safetensors file, mapped: names, types and shapes checked against the bytes that are there.
+/// A safetensors file: names, types and shapes checked against the bytes that are there.
 ///
 ///     8 bytes: n, little endian   n bytes: JSON header   the data
 ///
@@ -68,7 +68,10 @@ package final class SafetensorsFile: Sendable {
     /// The texts of `__metadata__`.
     package let metadata: JSONObject
 
-    private let file: MappedFile
+    /// The bytes.
+    let file: PiecewiseFile
+    /// Bytes of length and header.
+    private let dataStart: Int
     private let places: [String: Int]
 
     /// Longest header that is read: what the reference library accepts.
@@ -79,28 +82,27 @@ package final class SafetensorsFile: Sendable {
     /// - Throws: `KeelError`: `noInput` when the file is missing, `badData` for all that is wrong in it.
     package init(_ path: String) throws {
         self.path = path
-        file = try MappedFile(path)
-        let bytes = file.bytes
-        guard bytes.count >= 8 else {
+        file = try PiecewiseFile(path)
+        guard file.count >= 8 else {
             throw SafetensorsFile.bad(
-                "\(bytes.count) bytes are too few for a safetensors file", path)
+                "\(file.count) bytes are too few for a safetensors file", path)
         }
-        let claimed = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 0, as: UInt64.self))
-        guard claimed <= UInt64(bytes.count - 8) else {
+        let claimed = try file.bytes(0..<8).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+        guard claimed <= UInt64(file.count - 8) else {
             throw SafetensorsFile.bad(
-                "the header is said to have \(claimed) bytes, but the file has \(bytes.count)", path
+                "the header is said to have \(claimed) bytes, but the file has \(file.count)", path
             )
         }
         guard claimed <= UInt64(SafetensorsFile.longestHeader) else {
             throw SafetensorsFile.bad("a header of \(claimed) bytes is too long", path)
         }
-        let dataStart = 8 + Int(claimed)
-        guard dataStart > 8, bytes[8] == UInt8(ascii: "{") else {
+        dataStart = 8 + Int(claimed)
+        let text = try file.bytes(8..<dataStart)
+        guard text.first == UInt8(ascii: "{") else {
             throw SafetensorsFile.bad("the header is not a JSON object", path)
         }
-        let json = try file.withBytes(8..<dataStart) {
-            try JSON.parse($0, name: "\(path) (header)", duplicates: .reject, maxDepth: 16)
-        }
+        let json = try JSON.parse(
+            text, name: "\(path) (header)", duplicates: .reject, maxDepth: 16)
         guard let header = json.object else {
             throw SafetensorsFile.bad("the header is not a JSON object", path)
         }
@@ -118,9 +120,9 @@ package final class SafetensorsFile: Sendable {
             }
             entries.append(
                 try SafetensorsFile.entry(
-                    name, value, dataStart: dataStart, fileSize: bytes.count, path))
+                    name, value, dataStart: dataStart, fileSize: file.count, path))
         }
-        try SafetensorsFile.checkCover(entries, dataStart..<bytes.count, path)
+        try SafetensorsFile.checkCover(entries, dataStart..<file.count, path)
         self.metadata = metadata
         self.entries = entries
         self.places = places
@@ -133,42 +135,45 @@ package final class SafetensorsFile: Sendable {
 
     /// The cells of an entry as a tensor of `dtype`: f64, f32, bf16 and f16 files are widened or rounded.
     ///
-    /// - Throws: `KeelError` (badData) when the file holds another type.
+    /// - Throws: `KeelError` (badData) when the file holds another type, (io) when it changes meanwhile.
     package func tensor(_ entry: Entry, dtype: DType, device: Device) throws -> Tensor {
-        let raw: Tensor
+        let tensor = Tensor(roomFor: entry.shape, dtype: dtype, device: device)
+        var reading = WeightReading()
+        try reading.add(entry, of: self, to: tensor)
+        try reading.run(on: device)
+        return tensor
+    }
+
+    /// The raw bytes of an entry.
+    ///
+    /// - Throws: `KeelError` (io) for a file that has become shorter.
+    package func bytes(_ entry: Entry) throws -> [UInt8] { try file.bytes(entry.range) }
+
+    /// Length and header, then the tensors in the order of their bytes: all of the file.
+    var parts: [(entry: Entry?, range: Range<Int>)] {
+        [(nil, 0..<dataStart)]
+            + entries.filter { !$0.range.isEmpty }.sorted {
+                $0.range.lowerBound < $1.range.lowerBound
+            }.map { ($0, $0.range) }
+    }
+
+    /// What an entry is stored as, where tensors have such a type; nil is half precision.
+    ///
+    /// - Parameter dtype: what it is read as: integers are not converted.
+    /// - Throws: `KeelError` (badData) for all other types.
+    func type(of entry: Entry, readAs dtype: DType) throws -> DType? {
         switch entry.type {
-        case .f64: raw = read(entry, .f64, device)
-        case .f32: raw = read(entry, .f32, device)
-        case .bf16: raw = read(entry, .bf16, device)
-        case .i32 where dtype == .i32: return read(entry, .i32, device)
-        case .f16:
-            let values = file.withBytes(entry.range) { bytes in
-                (0..<entry.count).map { i in
-                    let bits = UInt16(
-                        littleEndian: bytes.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self))
-                    return SafetensorsFile.widened(bits)
-                }
-            }
-            raw = Tensor(values, shape: entry.shape, device: device)
+        case .f64: return .f64
+        case .f32: return .f32
+        case .bf16: return .bf16
+        case .f16: return nil
+        case .i32 where dtype == .i32: return .i32
         default:
             throw KeelError(
                 "safetensors", "weights stored as \(entry.type.rawValue) cannot be used",
                 at: "\(path), tensor \(entry.name)", fix: "convert the file to F32, BF16 or F16",
                 code: .badData)
         }
-        return raw.dtype == dtype ? raw : raw.cast(dtype)
-    }
-
-    /// The raw bytes of an entry.
-    package func bytes(_ entry: Entry) -> [UInt8] {
-        file.withBytes(entry.range) { Array($0) }
-    }
-
-    private func read(_ entry: Entry, _ dtype: DType, _ device: Device) -> Tensor {
-        let tensor = Tensor(zeros: entry.shape, dtype: dtype, device: device)
-        if entry.count > 0 { file.withBytes(entry.range) { tensor.copy(bytes: $0) } }
-        file.forget(entry.range)
-        return tensor
     }
 
     /// IEEE half precision as a float, exactly.

@@ -36,6 +36,8 @@ package final class AdamW {
     /// Moments, in the order of `parameters`.
     private var first: [Tensor] = []
     private var second: [Tensor] = []
+    /// Nobody has written to them yet: they are zero.
+    private var areMomentsFresh = true
 
     /// Moments start at zero.
     package init(groups: [Group], beta1: Double = 0.9, beta2: Double = 0.999, eps: Double = 1e-8) {
@@ -44,15 +46,13 @@ package final class AdamW {
         self.beta2 = beta2
         self.eps = eps
         for parameter in parameters {
-            first.append(
-                Tensor(
-                    zeros: parameter.shape, dtype: parameter.master.dtype,
-                    device: parameter.master.device))
-            second.append(
-                Tensor(
-                    zeros: parameter.shape, dtype: parameter.master.dtype,
-                    device: parameter.master.device))
+            first.append(AdamW.zeros(like: parameter.master))
+            second.append(AdamW.zeros(like: parameter.master))
         }
+    }
+
+    private static func zeros(like master: Tensor) -> Tensor {
+        Tensor(zeros: master.shape, dtype: master.dtype, device: master.device)
     }
 
     /// Two groups: decay on tensors of two or more axes, none on norms and biases.
@@ -97,7 +97,8 @@ package final class AdamW {
             at = range.upperBound
             let lr = learningRate * group.learningRateScale
             items += zip(group.parameters, range).map { parameter, i in
-                Optim.Parameter(
+                parameter.beginWriting()
+                return Optim.Parameter(
                     master: parameter.master, gradient: parameter.gradient, m: first[i],
                     v: second[i],
                     lowPrecision: parameter.compute.dtype == parameter.master.dtype
@@ -105,7 +106,10 @@ package final class AdamW {
                     lr: lr, weightDecay: group.weightDecay)
             }
         }
-        Optim.adamW(items, beta1: beta1, beta2: beta2, eps: eps, step: stepCount, scale: scale)
+        Optim.adamW(
+            items, beta1: beta1, beta2: beta2, eps: eps, step: stepCount, scale: scale,
+            areMomentsFresh: areMomentsFresh)
+        areMomentsFresh = false
         return norm
     }
 
@@ -147,6 +151,7 @@ package final class AdamW {
             throw KeelError(
                 "checkpoint", "not an optimizer state of Keel's AdamW", at: path, code: .badData)
         }
+        areMomentsFresh = false
         var loaded: [(Tensor, Tensor)] = []
         for parameter in parameters {
             func moment(_ kind: String) throws -> Tensor {

@@ -43,16 +43,36 @@ final class Allocator: @unchecked Sendable {
     /// May be held beyond the peak, so that small models never give memory back.
     private static let slack = 32 << 20
 
-    func take(_ bytes: Int) -> UnsafeMutableRawPointer {
+    /// A block with no defined content.
+    func take(_ bytes: Int) -> UnsafeMutableRawPointer { block(bytes).pointer }
+
+    /// A block of zeros; what has never been written to is not touched: it is zero, and the pages come later, to
+    /// whichever thread needs them.
+    func takeZeroed(_ bytes: Int) -> UnsafeMutableRawPointer {
+        let block = block(bytes)
+        memset(block.pointer, 0, min(bytes, block.used))
+        return block.pointer
+    }
+
+    /// Asks for large pages where a block lies, if it is a large one.
+    func useLargePages(_ block: UnsafeMutableRawPointer, _ bytes: Int) {
+        let size = Allocator.rounded(bytes)
+        guard size > Allocator.smallest else { return }
+        let block = Block(pointer: block, used: size)
+        state.withLock { $0.arena.useLargePages(block.pointer, size) }
+    }
+
+    private func block(_ bytes: Int) -> Block {
         let size = Allocator.rounded(bytes)
         return state.withLock { state in
             state.statistics.used += size
             state.statistics.peak = max(state.statistics.peak, state.statistics.used)
-            let block =
-                size > Allocator.smallest
-                ? Allocator.large(size, &state) : Allocator.small(size, &state)
-            return Block(pointer: block)
-        }.pointer
+            guard size > Allocator.smallest else {
+                return Block(pointer: Allocator.small(size, &state), used: size)
+            }
+            let taken = Allocator.large(size, &state)
+            return Block(pointer: taken.block, used: size - taken.fresh)
+        }
     }
 
     private static func small(_ size: Int, _ state: inout State) -> UnsafeMutableRawPointer {
@@ -62,7 +82,7 @@ final class Allocator: @unchecked Sendable {
         return .allocate(byteCount: size, alignment: 64)
     }
 
-    private static func large(_ size: Int, _ state: inout State) -> UnsafeMutableRawPointer {
+    private static func large(_ size: Int, _ state: inout State) -> Arena.Taken {
         guard let taken = state.arena.take(size) else {
             preconditionFailure("the system has no \(size) bytes of memory left")
         }
@@ -74,12 +94,12 @@ final class Allocator: @unchecked Sendable {
                 state.arena.release()
             }
         }
-        return taken.block
+        return taken
     }
 
     func give(_ block: UnsafeMutableRawPointer, _ bytes: Int) {
         let size = Allocator.rounded(bytes)
-        let block = Block(pointer: block)
+        let block = Block(pointer: block, used: size)
         state.withLock { state in
             state.statistics.used -= size
             if size > Allocator.smallest {
@@ -106,7 +126,11 @@ final class Allocator: @unchecked Sendable {
         for block in blocks.list { block.deallocate() }
     }
 
-    private struct Block: @unchecked Sendable { let pointer: UnsafeMutableRawPointer }
+    private struct Block: @unchecked Sendable {
+        let pointer: UnsafeMutableRawPointer
+        /// How many of its bytes, counted from the start, may have been written to.
+        let used: Int
+    }
     private struct Blocks: @unchecked Sendable { let list: [UnsafeMutableRawPointer] }
 
     var statistics: Statistics { state.withLock { $0.statistics } }

@@ -13,10 +13,11 @@ struct Arena {
     private struct Hole {
         var offset: Int
         var bytes: Int
-        /// How many of its bytes, counted from the start, may hold memory of the machine.
+        /// How many of its bytes, counted from the start, may hold memory of the machine; the others are zero.
         var dirty: Int
 
         var end: Int { offset + bytes }
+        var dirtyEnd: Int { offset + dirty }
     }
 
     private struct Region {
@@ -33,7 +34,7 @@ struct Arena {
     /// What `take` has to tell.
     struct Taken {
         let block: UnsafeMutableRawPointer
-        /// Bytes of the block that the system has yet to find memory for.
+        /// Bytes at the end of the block that the system has yet to find memory for: they are zero.
         let fresh: Int
     }
 
@@ -75,6 +76,21 @@ struct Arena {
             Region(
                 base: base, bytes: bytes, holes: [Hole(offset: 0, bytes: bytes, dirty: 0)]))
         return true
+    }
+
+    /// Asks for pages of 2 MiB where a block lies; its neighbours in the same pages get them, too.
+    ///
+    /// Not for all of a region: where the optimizer's state lies in them, its pass over it takes a third longer.
+    func useLargePages(_ block: UnsafeMutableRawPointer, _ bytes: Int) {
+        guard
+            let region = regions.first(where: { block >= $0.base && block < $0.base + $0.bytes })
+        else { return }
+        let page = 2 << 20
+        let base = Int(bitPattern: region.base)
+        let start = max(0, (Int(bitPattern: block) / page * page) - base)
+        let end = min(
+            region.bytes, (Int(bitPattern: block) + bytes + page - 1) / page * page - base)
+        madvise(region.base + start, end - start, MADV_HUGEPAGE)
     }
 
     /// Takes a block back.
@@ -120,9 +136,13 @@ struct Arena {
         for number in regions.indices {
             for at in regions[number].holes.indices where regions[number].holes[at].dirty > 0 {
                 let hole = regions[number].holes[at]
-                let start = (hole.offset + page - 1) / page * page
-                let end = min(hole.end, hole.offset + hole.dirty) / page * page
-                if end > start { madvise(regions[number].base + start, end - start, MADV_DONTNEED) }
+                let start = min((hole.offset + page - 1) / page * page, hole.dirtyEnd)
+                let end = max(start, hole.dirtyEnd / page * page)
+                let base = regions[number].base
+                if end > start { madvise(base + start, end - start, MADV_DONTNEED) }
+                // What is left lies in pages that are shared with blocks in use.
+                memset(base + hole.offset, 0, start - hole.offset)
+                memset(base + end, 0, hole.dirtyEnd - end)
                 dirty -= hole.dirty
                 regions[number].holes[at].dirty = 0
             }

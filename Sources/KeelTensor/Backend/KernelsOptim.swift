@@ -1,4 +1,5 @@
 import CKernels
+import Glibc
 import KeelCore
 
 extension Kernels {
@@ -14,11 +15,21 @@ extension Kernels {
         }
     }
 
-    static func adamW(_ parameters: [Optim.Parameter], _ step: ck_adamw) {
+    static func adamW(
+        _ parameters: [Optim.Parameter], _ step: ck_adamw, areMomentsFresh: Bool = false
+    ) {
         guard let device = parameters.first?.master.device else { return }
         let work = pieces(parameters.map(\.master.count))
         StageClock.measure(.optimizer) {
-            device.pool.parallelFor(work.count) { adamW(parameters, step, work[$0]) }
+            device.pool.parallelFor(work.count) { number in
+                let (tensor, start, count) = work[number]
+                if areMomentsFresh {
+                    for moment in [parameters[tensor].m, parameters[tensor].v] {
+                        memset(moment.cell(start), 0, count * moment.dtype.size)
+                    }
+                }
+                adamW(parameters, step, work[number])
+            }
         }
         withExtendedLifetime(parameters) {}
     }

@@ -36,7 +36,7 @@ import Testing
             #expect(entry.type.rawValue == want["dtype"]?.string)
             #expect(entry.shape == want["shape"]?.ints)
             #expect(entry.range.count == want["bytes"]?.int)
-            #expect(SHA256.hex(file.bytes(entry)) == want["sha256"]?.string)
+            #expect(try SHA256.hex(file.bytes(entry)) == want["sha256"]?.string)
             guard let first = want["first"]?.doubles else { continue }
             let values = try file.tensor(entry, dtype: .f64, device: testDevice).doubles()
             // The index prints nine digits.
@@ -89,7 +89,9 @@ import Testing
                 }
                 try AtomicWrite.file(path, bytes)
                 guard let file = try? SafetensorsFile(path) else { continue }
-                for entry in file.entries { #expect(file.bytes(entry).count == entry.range.count) }
+                for entry in file.entries {
+                    #expect(try file.bytes(entry).count == entry.range.count)
+                }
             }
         }
     }
