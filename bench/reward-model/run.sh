@@ -1,11 +1,11 @@
 #!/bin/sh
-# A reward model of HH's preferences, in four runs: a base that knows longer texts, the scores of the data, the pairs; then the test pairs.
+# A reward model of HH's preferences, in three runs: a base that knows longer texts, the scores of the data and what lengths say (targets.awk), the
+# pairs; then the test pairs, once.
 #
 #   bench/reward-model/run.sh KEEL MODEL HH OUT
 #
-# HH has train.jsonl, valid.jsonl and test.jsonl; MODEL is a language model's folder. PAIRS: all (default), or agree: those whose scores say what the
-# people said. EPOCHS of the base (2). SETTINGS: more `--set` arguments for each run. PYTHON (python3, with torch and transformers) judges the result;
-# without them that step is left out. About 8 CPU minutes.
+# HH has train.jsonl, valid.jsonl and test.jsonl; MODEL is a language model's folder. A stage that OUT has already is kept. PYTHON (python3, with torch
+# and transformers) judges the result; without them that step is left out. About 8 CPU minutes.
 set -eu
 export LC_ALL=C
 
@@ -14,47 +14,33 @@ keel=$1
 model=$2
 hh=$3
 out=$4
-pairs=${PAIRS:-all}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
-"$here/../../samples/alol-comparison/prepare-hh.sh" "$hh" "$out/data"
+data=$out/data
+"$here/../../samples/alol-comparison/prepare-hh.sh" "$hh" "$data"
 
-# Both answers of each pair as a text, and the pairs on which people and scores agree.
+# Both answers of each pair as a text, and the first stage's targets; the test pairs have no part in them.
 for part in train valid; do
     sed -E 's/.*"prompt":"(([^"\\]|\\.)*)","chosen":"(([^"\\]|\\.)*)","rejected":"(([^"\\]|\\.)*)".*/{"text":"\1\3"}\n{"text":"\1\5"}/' \
-        "$out/data/all/$part.jsonl" > "$out/data/text.$part.jsonl"
+        "$data/all/$part.jsonl" > "$data/text.$part.jsonl"
+    awk -f "$here/targets.awk" "$data/scored/train.jsonl" "$data/scored/$part.jsonl" > "$data/targets.$part.jsonl"
 done
-awk '
-    function number(key) {
-        return match($0, "\"" key "\":-?[0-9.eE+-]+") ? substr($0, RSTART + length(key) + 3, RLENGTH - length(key) - 3) + 0 : 0
-    }
-    number("chosen_score") > number("rejected_score")' "$out/data/scored/train.jsonl" > "$out/data/agree.jsonl"
-cp "$out/data/all/train.jsonl" "$out/data/all.jsonl"
 
-# train CONFIG NAME MODEL KEY=VALUE...
+# train NAME MODEL TRAIN VALID
 train() {
-    config=$1
-    name=$2
-    from=$3
-    shift 3
-    # shellcheck disable=SC2086
-    set -- "model.path=$from" "$@" ${SETTINGS:-}
-    for word; do
-        set -- "$@" --set "$word"
-        shift
-    done
-    echo "== $name"
-    "$keel" train "$here/$config.json" "$@" --output-dir "$out/$name" > "$out/$name.log" 2>&1 || { tail -n 20 "$out/$name.log" >&2; exit 1; }
+    if [ -f "$out/$1/model.safetensors" ]; then return; fi
+    echo "== $1"
+    "$keel" train "$here/$1.json" --set "model.path=$2" --set "data.train=$data/$3" --set "data.valid=$data/$4" --overwrite --output-dir "$out/$1" \
+        > "$out/$1.log" 2>&1 || { tail -n 20 "$out/$1.log" >&2; exit 1; }
 }
 
-train base base "$model" "data.train=$out/data/text.train.jsonl" "data.valid=$out/data/text.valid.jsonl" "train.num_train_epochs=${EPOCHS:-2}"
-train scores scores "$out/base" "data.train=$out/data/scored/train.jsonl" "data.valid=$out/data/scored/valid.jsonl"
-train pairs pairs "$out/scores" "data.train=$out/data/$pairs.jsonl" "data.valid=$out/data/all/valid.jsonl"
+train base "$model" text.train.jsonl text.valid.jsonl
+train scores "$out/base" targets.train.jsonl targets.valid.jsonl
+train pairs "$out/scores" all/train.jsonl all/valid.jsonl
 
-for name in scores pairs; do
-    "$keel" reward try model --model "$out/$name" --data "$out/data/all/test.jsonl" --json > "$out/$name.test.json"
-    echo "== $name on the test pairs"
-    if "${PYTHON:-python3}" -c 'import torch, transformers' 2> "$out/python.log"; then
-        "${PYTHON:-python3}" "$here/accuracy.py" "$model" "$out/$name" "$out/data/all/test.jsonl" "$out/$name.test.json"
-    fi
-done
+# TEST=no ends here.
+[ "${TEST:-yes}" = yes ] || exit 0
+"$keel" reward try model --model "$out/pairs" --data "$data/all/test.jsonl" --json > "$out/test.json"
+if "${PYTHON:-python3}" -c 'import torch, transformers' 2> "$out/python.log"; then
+    "${PYTHON:-python3}" "$here/accuracy.py" "$model" "$out/pairs" "$data/all/test.jsonl" "$out/test.json"
+fi
