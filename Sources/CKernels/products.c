@@ -126,20 +126,30 @@ enum {
             }                                                                                      \
     }
 
-KERNEL(f32_6, 0, 6)
-KERNEL(f32_4, 0, 4)
-KERNEL(f32_2, 0, 2)
 KERNEL(f32_1, 0, 1)
-KERNEL(bf16_6, 1, 6)
-KERNEL(bf16_4, 1, 4)
-KERNEL(bf16_2, 1, 2)
+KERNEL(f32_2, 0, 2)
+KERNEL(f32_3, 0, 3)
+KERNEL(f32_4, 0, 4)
+KERNEL(f32_5, 0, 5)
+KERNEL(f32_6, 0, 6)
 KERNEL(bf16_1, 1, 1)
+KERNEL(bf16_2, 1, 2)
+KERNEL(bf16_3, 1, 3)
+KERNEL(bf16_4, 1, 4)
+KERNEL(bf16_5, 1, 5)
+KERNEL(bf16_6, 1, 6)
 
 typedef void kernel(const uint32_t *, int64_t, int64_t, const uint32_t *, int64_t, void *, int64_t,
                     int32_t, int64_t);
-static const int64_t height[4] = {6, 4, 2, 1};
-static kernel *const kernels[2][4] = {{f32_6, f32_4, f32_2, f32_1},
-                                      {bf16_6, bf16_4, bf16_2, bf16_1}};
+enum { HIGHEST = 6 };
+static kernel *const kernels[2][HIGHEST] = {{f32_1, f32_2, f32_3, f32_4, f32_5, f32_6},
+                                            {bf16_1, bf16_2, bf16_3, bf16_4, bf16_5, bf16_6}};
+
+/* Rows of the next tile when so many are left: as high as can be, and none much lower than the others. */
+static int64_t next_height(int64_t left) {
+    const int64_t tiles = (left + HIGHEST - 1) / HIGHEST;
+    return (left + tiles - 1) / tiles;
+}
 
 void ck_packed_product(void *c, int64_t ldc, int32_t c_type, const void *a, int64_t lda,
                        const void *packed, int64_t m, int64_t n, int64_t k, int64_t begin,
@@ -152,11 +162,11 @@ void ck_packed_product(void *c, int64_t ldc, int32_t c_type, const void *a, int6
     for (int64_t j = begin; j < end; j++) {
         const uint32_t *b = (const uint32_t *)packed + j * PANEL * steps;
         const int64_t left = n - j * PANEL < PANEL ? n - j * PANEL : PANEL;
-        int64_t i = 0;
-        for (int h = 0; h < 4; h++)
-            for (; i + height[h] <= m; i += height[h])
-                kernel_of[h]((const uint32_t *)a + i * rs, rs, 1, b, steps,
-                             (char *)c + (i * ldc + j * PANEL) * c_size, ldc, mode, left);
+        for (int64_t i = 0, rows; i < m; i += rows) {
+            rows = next_height(m - i);
+            kernel_of[rows - 1]((const uint32_t *)a + i * rs, rs, 1, b, steps,
+                                (char *)c + (i * ldc + j * PANEL) * c_size, ldc, mode, left);
+        }
     }
 }
 
@@ -192,11 +202,11 @@ TARGET void ck_packed_gradient(float *c, int64_t ldc, const void *a, const void 
                 const uint32_t *rows = (const uint32_t *)a + (group * steps + p) * GROUP;
                 const int64_t count = m - group * GROUP < GROUP ? m - group * GROUP : GROUP;
                 float *to = c + group * GROUP * ldc + j * PANEL;
-                int64_t i = 0;
-                for (int h = 0; h < 4; h++)
-                    for (; i + height[h] <= count; i += height[h])
-                        kernels[1][h](rows + i, 1, GROUP, right, some, to + i * ldc, ldc, ADD_F32,
-                                      left);
+                for (int64_t i = 0, height; i < count; i += height) {
+                    height = next_height(count - i);
+                    kernels[1][height - 1](rows + i, 1, GROUP, right, some, to + i * ldc, ldc,
+                                           ADD_F32, left);
+                }
             }
         }
     }
