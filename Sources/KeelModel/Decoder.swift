@@ -8,7 +8,7 @@ package struct Decoder: Sendable {
     ///
     /// - Parameters:
     ///   - ids: i32 `[rows]`
-    ///   - selected: i32 `[n]`, rows; the others leave the pass after the last block.
+    ///   - selected: i32 `[n]`, rows; the others leave the pass behind the last block's attention.
     ///   - seen: gets the states behind each module, with its name.
     /// - Returns: `[n, hidden]`
     func hidden(
@@ -29,12 +29,38 @@ package struct Decoder: Sendable {
             x = NN.add(x, NN.embedding(pass[table], ids: pass.positions))
         }
         seen("the embedding", x)
+        let needed = Needed(selected, of: x.rows)
         for (i, block) in architecture.blocks.enumerated() {
-            x = pass.run(block, layer: i, x)
+            let isLast = i == architecture.blocks.count - 1
+            x = pass.run(block, layer: i, x, leaving: isLast ? needed?.rows : nil)
             seen("layer \(i)", x)
         }
-        let states = architecture.finalNorm(NN.gatherRows(x, selected), pass)
+        let places = architecture.blocks.isEmpty ? selected : needed?.places ?? selected
+        let states = architecture.finalNorm(NN.gatherRows(x, places), pass)
         seen("the final norm", states)
         return states
+    }
+}
+
+/// The rows that are wanted of the last block, each once.
+private struct Needed {
+    /// Ascending.
+    let rows: [Int32]
+    /// i32 `[n]`: where among `rows` the selected ones are.
+    let places: Tensor
+
+    /// - Returns: nil where all rows are wanted.
+    init?(_ selected: Tensor, of count: Int) {
+        let wanted = selected.ints().map { Int($0) }
+        var place = [Int32](repeating: -1, count: count)
+        for row in wanted { place[row] = 0 }
+        var rows: [Int32] = []
+        for row in place.indices where place[row] == 0 {
+            place[row] = Int32(rows.count)
+            rows.append(Int32(row))
+        }
+        guard rows.count < count else { return nil }
+        self.rows = rows
+        places = Tensor(wanted.map { place[$0] }, device: selected.device)
     }
 }

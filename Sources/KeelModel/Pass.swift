@@ -61,14 +61,26 @@ final class Pass {
     func leaf(_ parameter: Parameter) -> Tensor { parameter.leaf(on: tape) }
 
     /// One layer of the decoder, which keeps what the backward pass needs, or its input alone.
-    func run(_ block: Block, layer: Int, _ x: Tensor) -> Tensor {
+    ///
+    /// - Parameter rows: those that are wanted of it; nil = all.
+    func run(_ block: Block, layer: Int, _ x: Tensor, leaving rows: [Int32]?) -> Tensor {
         guard inputs.recomputes, tape.isRecording, x.isTracked || trains(block) else {
-            return block(x, layer: layer, self)
+            return block(x, layer: layer, self, leaving: rows)
         }
         // Not this pass: the tape would keep itself alive.
         return tape.recomputed(x) { [inputs] tape, x in
-            block(x, layer: layer, Pass(inputs, tape: tape))
+            block(x, layer: layer, Pass(inputs, tape: tape), leaving: rows)
         }
+    }
+
+    /// What is left of the pass when only some rows go on, where no row looks at another any more.
+    func narrowed(to rows: [Int32]) -> Pass {
+        var inputs = inputs
+        if let dropout {
+            inputs.dropout = Dropout(
+                seed: dropout.seed, step: dropout.step, keys: rows.map { dropout.keys[Int($0)] })
+        }
+        return Pass(inputs, tape: tape)
     }
 
     private func parameter(_ weight: Weight) -> Parameter {

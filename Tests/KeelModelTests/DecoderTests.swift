@@ -53,6 +53,16 @@ import Testing
         for (a, b) in zip(results[0].1, results[1].1) { expectClose(a, b, bar, family) }
     }
 
+    /// Rows that nothing is read of leave the last block early; those that stay have the same bits.
+    @Test(arguments: families, [DType.f32, .bf16])
+    func rowsThatLeaveChangeNoBit(family: String, dtype: DType) throws {
+        let model = try tinyModel(family, dtype: dtype)
+        let sequences = DecoderTests.sequences
+        let all = try logprobs(model, PackedBatch(sequences: sequences, promptLengths: [1, 1, 1]))
+        let some = try logprobs(model, PackedBatch(sequences: sequences, promptLengths: [4, 2, 9]))
+        #expect(some == Array(all[3..<6] + all[7..<8] + all[16..<18]))
+    }
+
     /// A later token changes nothing before it.
     @Test(arguments: families)
     func noTokenSeesTheFuture(family: String) throws {

@@ -62,6 +62,7 @@ package struct Attention: Sendable {
     /// - Parameters:
     ///   - x: `[rows, hidden]`
     ///   - layer: the block's number, for the cache.
+    /// - Returns: what the heads found, `[rows, heads * headSize]`, in front of `output`.
     func callAsFunction(_ x: Tensor, layer: Int, _ pass: Pass) -> Tensor {
         var (q, k, v) = project(x, pass)
         if let queryNorm { q = queryNorm(q, pass) }
@@ -75,11 +76,10 @@ package struct Attention: Sendable {
                 scale: rope.scale)
         }
         if let step = pass.cacheStep { (k, v) = step.store(k, v, layer: layer) }
-        let mixed = NN.attention(
+        return NN.attention(
             q, k, v, heads: heads, kvHeads: kvHeads, layout: pass.layout, scale: scale,
             window: window,
             softcap: softcap)
-        return output(mixed, pass)
     }
 
     private func project(_ x: Tensor, _ pass: Pass) -> (q: Tensor, k: Tensor, v: Tensor) {

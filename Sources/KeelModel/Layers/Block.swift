@@ -32,9 +32,23 @@ package struct Block: Sendable {
             + mlpNorm.weights + mlp.weights + (mlpOutputNorm?.weights ?? [])
     }
 
-    /// - Parameter x: `[rows, hidden]`
-    func callAsFunction(_ x: Tensor, layer: Int, _ pass: Pass) -> Tensor {
-        var mixed = attention(attentionNorm(x, pass), layer: layer, pass)
+    /// - Parameters:
+    ///   - x: `[rows, hidden]`
+    ///   - left: the rows that anything reads of the result; nil = all. The others are done when the attention
+    ///     has seen them.
+    /// - Returns: `[left, hidden]`
+    func callAsFunction(
+        _ x: Tensor, layer: Int, _ pass: Pass, leaving left: [Int32]? = nil
+    ) -> Tensor {
+        let heads = attention(attentionNorm(x, pass), layer: layer, pass)
+        guard let left else { return rest(x, heads, pass) }
+        let rows = Tensor(left, device: x.device)
+        return rest(NN.gatherRows(x, rows), NN.gatherRows(heads, rows), pass.narrowed(to: left))
+    }
+
+    /// What follows the heads: nothing here looks at another row.
+    private func rest(_ x: Tensor, _ heads: Tensor, _ pass: Pass) -> Tensor {
+        var mixed = attention.output(heads, pass)
         if let attentionOutputNorm { mixed = attentionOutputNorm(mixed, pass) }
         let y = NN.add(x, mixed)
         var thought = mlp(mlpNorm(isParallel ? x : y, pass), pass)

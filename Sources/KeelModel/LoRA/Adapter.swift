@@ -224,8 +224,8 @@ package final class Adapter: @unchecked Sendable {
     private func dropped(
         _ x: Tensor, _ linear: Linear, _ pass: Pass, keys: [UInt64]?
     ) -> Tensor {
-        guard config.dropout > 0, let draws = pass.dropout, let keys, keys.count == x.rows
-        else { return x }
+        guard config.dropout > 0, let draws = pass.dropout, let keys else { return x }
+        precondition(keys.count == x.rows, "\(keys.count) keys for \(x.rows) rows")
         let stream = RandomStream(
             seed: draws.seed, place: "dropout \(linear.module)", draws.step)
         let limit = UInt32(config.dropout * 0x1p32)

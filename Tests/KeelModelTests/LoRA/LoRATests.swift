@@ -193,10 +193,12 @@ import Testing
         var config = ofTheHead ? ends() : everything("llama")
         config.dropout = 0.5
         let model = shaken(try tinyModel("llama").adapted(config, seed: 1))
-        func pass(_ sequences: [[Int32]], _ keys: [UInt64], step: UInt64) throws -> [Double] {
+        func pass(
+            _ sequences: [[Int32]], _ keys: [UInt64], step: UInt64, prompt: Int = 1
+        ) throws -> [Double] {
             model.adapter?.draws = (seed: 4, step: step)
             var batch = PackedBatch(
-                sequences: sequences, promptLengths: sequences.map { _ in 1 })
+                sequences: sequences, promptLengths: sequences.map { _ in prompt })
             batch.dropoutKeys = keys
             return try model.logprobs(batch, tape: Tape()).logprobs.doubles()
         }
@@ -205,6 +207,8 @@ import Testing
         let together = try pass([[4, 5], [1, 2, 3]], [7, 1 << 30] + keys, step: 0)
         expectClose(Array(together.dropFirst()), alone, Tolerance(relative: 0, absolute: 1e-6))
         #expect(try pass([[1, 2, 3]], keys, step: 1) != alone)
+        // Nor on which tokens are scored.
+        #expect(try pass([[1, 2, 3]], keys, step: 0, prompt: 2) == Array(alone.dropFirst()))
         // Evaluation has none.
         let batch = PackedBatch(sequences: [[1, 2, 3]], promptLengths: [1])
         let still = try model.logprobs(batch, tape: Tape(recording: false)).logprobs.doubles()
