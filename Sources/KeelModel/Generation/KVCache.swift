@@ -24,9 +24,6 @@ package final class KVCache {
         }
     }
 
-    /// Bytes of a cache from which on memory that it outgrew is not kept for other uses.
-    private static let large = 16 << 20
-
     /// Tokens of a block.
     package let blockSize: Int
     /// Blocks at most.
@@ -100,8 +97,6 @@ package final class KVCache {
         for i in layers.indices {
             layers[i].k = grown(layers[i].k, wanted * blockSize)
             layers[i].v = grown(layers[i].v, wanted * blockSize)
-            // One layer is held twice while it moves, not all of them.
-            if claimed * blockSize * bytesPerToken >= KVCache.large { layers[i].k.device.trim() }
         }
         free = (claimed..<wanted).reversed() + free
         claimed = wanted

@@ -4,8 +4,8 @@ import KeelCore
 /// Hands freed memory out again: a training step asks the system for nothing after the first.
 ///
 /// Small blocks are kept by size class; large ones stand in an `Arena`. What is held without being used is
-/// bounded: where a new block would take the total beyond the most that was ever in use, the free memory goes
-/// back to the system first.
+/// bounded: where a new block would take the total beyond the most that was ever in use, as much of the free
+/// memory goes back to the system.
 final class Allocator: @unchecked Sendable {
     /// What the allocator holds.
     package struct Statistics: Equatable, Sendable {
@@ -89,10 +89,8 @@ final class Allocator: @unchecked Sendable {
         if taken.fresh > 0 {
             state.statistics.systemCalls += 1
             state.statistics.reserved += taken.fresh
-            if state.statistics.reserved > state.statistics.peak + slack {
-                state.statistics.reserved -= state.arena.dirty
-                state.arena.release()
-            }
+            let excess = state.statistics.reserved - state.statistics.peak - slack
+            if excess > 0 { state.statistics.reserved -= state.arena.release(excess) }
         }
         return taken
     }

@@ -124,28 +124,39 @@ struct Arena {
         }
     }
 
-    /// Gives the memory of all free ranges back to the system, and regions without blocks altogether.
-    mutating func release() {
+    /// Gives memory of free ranges back to the system, that of the highest addresses first.
+    ///
+    /// - Parameter wanted: bytes; less where less is free.
+    /// - Returns: how many bytes of free ranges hold memory no more.
+    mutating func release(_ wanted: Int) -> Int {
         let page = Int(sysconf(Int32(_SC_PAGESIZE)))
-        regions.removeAll { region in
-            guard region.holes.first?.bytes == region.bytes else { return false }
-            dirty -= region.holes[0].dirty
-            munmap(region.base, region.bytes)
-            return true
-        }
-        for number in regions.indices {
-            for at in regions[number].holes.indices where regions[number].holes[at].dirty > 0 {
+        let before = dirty
+        for number in regions.indices.reversed() {
+            for at in regions[number].holes.indices.reversed() where before - dirty < wanted {
                 let hole = regions[number].holes[at]
-                let start = min((hole.offset + page - 1) / page * page, hole.dirtyEnd)
+                let kept = max(0, hole.dirty - (wanted - (before - dirty)))
+                let from = hole.offset + kept
+                let start = min((from + page - 1) / page * page, hole.dirtyEnd)
                 let end = max(start, hole.dirtyEnd / page * page)
                 let base = regions[number].base
                 if end > start { madvise(base + start, end - start, MADV_DONTNEED) }
-                // What is left lies in pages that are shared with blocks in use.
-                memset(base + hole.offset, 0, start - hole.offset)
+                // What is left lies in pages that are shared with what is kept or in use.
+                memset(base + from, 0, start - from)
                 memset(base + end, 0, hole.dirtyEnd - end)
-                dirty -= hole.dirty
-                regions[number].holes[at].dirty = 0
+                dirty -= hole.dirty - kept
+                regions[number].holes[at].dirty = kept
             }
+        }
+        return before - dirty
+    }
+
+    /// Gives the memory of all free ranges back to the system, and regions without blocks altogether.
+    mutating func release() {
+        _ = release(dirty)
+        regions.removeAll { region in
+            guard region.holes.first?.bytes == region.bytes else { return false }
+            munmap(region.base, region.bytes)
+            return true
         }
     }
 }
