@@ -52,4 +52,12 @@ void cs_sha256_blocks(uint32_t *state, const uint32_t *constants, const void *by
 void cs_sha256_blocks2(uint32_t *state, uint32_t *state2, const uint32_t *constants,
                        const void *bytes, const void *bytes2, int64_t blocks);
 
+/* Tells the processor that this thread is waiting in a loop. */
+static inline void cs_relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
 #endif
