@@ -49,6 +49,8 @@
             DOT_TILE(most, vecs_);                                                                 \
         for (; i + 4 <= m; i += 4)                                                                 \
             DOT_TILE(4, vecs_);                                                                    \
+        for (; i + 3 <= m; i += 3)                                                                 \
+            DOT_TILE(3, vecs_);                                                                    \
         for (; i < m; i++)                                                                         \
             DOT_TILE(1, vecs_);                                                                    \
     } while (0)
@@ -117,6 +119,7 @@ typedef struct FN(tiles) {
     uint32_t *qb, *ob;       /* the same as [pair of queries][cell] */
     uint32_t *kb;            /* keys (forward: values) as [pair of keys][cell] */
     uint32_t *pairs;         /* p (backward: ds) as [pair of keys][query] */
+    uint32_t *kt;            /* keys, transposed: [pair of cells][key] */
     uint16_t *p16, *g16;     /* p and ds as [key][query] */
     A *st, *dt;              /* scores and dO V^T: [key][query] */
     A *o;                    /* the sum of p v (backward: ds k), [query][cell] */
@@ -137,6 +140,7 @@ static int64_t FN(cut)(FN(tiles) * t, char *scratch, int64_t dim, int32_t backwa
     CUT(qt, dim / 2 * Q);
     CUT(kb, B / 2 * wide);
     CUT(pairs, B / 2 * Q);
+    CUT(kt, dim / 2 * (B + LANES));
     CUT(st, B * Q);
     CUT(top, Q);
     CUT(sum, Q);
@@ -225,12 +229,51 @@ INLINE ck_attention FN(unscaled)(const ck_attention *a, int plain) {
     return b;
 }
 
+/* The range in use and the number of its first key. */
+typedef struct FN(place) {
+    int64_t range, base;
+} FN(place);
+
+/* Where the keys and values number key0 ..< key0 + n are; the numbers ascend from call to call. */
+static void FN(find_keys)(const FN(tiles) * t, FN(place) * place, const void *k, const void *v,
+                          const ck_attention *a, int64_t key0, int64_t n) {
+    for (int64_t done = 0, part; done < n; done += part) {
+        while (key0 + done >= place->base + a->ranges[2 * place->range + 1])
+            place->base += a->ranges[2 * place->range++ + 1];
+        const int64_t from = key0 + done - place->base;
+        const int64_t row = a->ranges[2 * place->range] + from;
+        const int64_t left = a->ranges[2 * place->range + 1] - from;
+        part = left < n - done ? left : n - done;
+        FN(rows_at)
+        (t->k + done, (const T *)k + row * a->kv_stride, 2 * a->kv_stride, part);
+        FN(rows_at)
+        (t->v + done, (const T *)v + row * a->kv_stride, 2 * a->kv_stride, part);
+    }
+}
+
+static void FN(finish_queries)(void *out, void *lse, int64_t lse_stride, const FN(tiles) * t,
+                               const ck_attention *a, int64_t row0, int64_t count) {
+    const int64_t dim = a->dim, wide = FN(padded)(dim);
+    for (int64_t i = 0; i < count; i++) {
+        T *to = (T *)out + (row0 + i) * a->q_stride;
+        A r = t->sum[i] > 0 ? 1 / t->sum[i] : 0;
+        EACH(d, dim) STORE(to + d, FN(loada)(t->o + i * wide + d) * r, dim - d);
+        ((A *)lse)[(row0 + i) * lse_stride] = t->top[i] + (A)log((double)t->sum[i]);
+    }
+}
+
+#include "attention_few.h"
+
 static void FN(attention_dots)(void *out, void *lse, int64_t lse_stride, const void *q,
                                const void *k, const void *v, const ck_attention *a, int64_t begin,
                                int64_t count, void *scratch) {
     const int64_t dim = a->dim, Q = CK_QUERY_BLOCK, wide = FN(padded)(dim);
     if (dim % 2) {
         FN(attention)(out, lse, lse_stride, q, k, v, a, begin, count, scratch);
+        return;
+    }
+    if (FN(are_few)(a, count)) {
+        FN(attention_few)(out, lse, lse_stride, q, k, v, a, begin, count, scratch);
         return;
     }
     FN(tiles) t;
@@ -248,23 +291,13 @@ static void FN(attention_dots)(void *out, void *lse, int64_t lse_stride, const v
     const ck_attention b = FN(unscaled)(a, plain);
     const int64_t limit = a->flat ? a->total : a->total - a->queries + begin + 1;
     const int64_t last = a->flat ? a->total : limit + count - 1;
-    int64_t range = 0, base = 0; /* the range in use and the number of its first key */
+    FN(place) place = {0, 0};
     for (int64_t key0 = 0; key0 < last; key0 += CK_KEY_BLOCK) {
         const int64_t n = last - key0 < CK_KEY_BLOCK ? last - key0 : CK_KEY_BLOCK;
         if (a->window > 0 && key0 + n + a->window <= limit)
             continue;
         const int masked = key0 + n > limit || (a->window > 0 && key0 + a->window < last);
-        for (int64_t done = 0, part; done < n; done += part) {
-            while (key0 + done >= base + a->ranges[2 * range + 1])
-                base += a->ranges[2 * range++ + 1];
-            const int64_t from = key0 + done - base, row = a->ranges[2 * range] + from;
-            part = a->ranges[2 * range + 1] - from < n - done ? a->ranges[2 * range + 1] - from
-                                                              : n - done;
-            FN(rows_at)
-            (t.k + done, (const T *)k + row * a->kv_stride, 2 * a->kv_stride, part);
-            FN(rows_at)
-            (t.v + done, (const T *)v + row * a->kv_stride, 2 * a->kv_stride, part);
-        }
+        FN(find_keys)(&t, &place, k, v, a, key0, n);
         FN(pack_pairs)(t.kb, wide, t.v, n, dim);
         const int64_t seen = a->flat ? n + Q : limit - key0;
         FN(dot_scores)(t.st, t.k, t.qt, seen, n, vecs, dim);
@@ -303,12 +336,7 @@ static void FN(attention_dots)(void *out, void *lse, int64_t lse_stride, const v
         const int64_t first = seen < 1 ? 1 - seen : 0;
         FN(dots_over_keys)(t.o, wide, t.pairs, &t, seen, n, first, count, dim, t.fix);
     }
-    for (int64_t i = 0; i < count; i++) {
-        T *to = (T *)out + (row0 + i) * a->q_stride;
-        A r = t.sum[i] > 0 ? 1 / t.sum[i] : 0;
-        EACH(d, dim) STORE(to + d, FN(loada)(t.o + i * wide + d) * r, dim - d);
-        ((A *)lse)[(row0 + i) * lse_stride] = t.top[i] + (A)log((double)t.sum[i]);
-    }
+    FN(finish_queries)(out, lse, lse_stride, &t, a, row0, count);
 }
 
 /* p, ds of a block in the forms that the products take; see attention_backward for the formulas. */

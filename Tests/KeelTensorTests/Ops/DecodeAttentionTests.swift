@@ -8,7 +8,7 @@ import Testing
 
     @Test(
         arguments: [DType.f32, .bf16, .f64],
-        [(6, 6, 20), (6, 2, 20), (6, 1, 32), (40, 2, 8), (3, 1, 64), (3, 1, 7)]
+        [(6, 6, 20), (6, 2, 20), (6, 1, 32), (40, 2, 8), (3, 1, 64), (3, 1, 7), (6, 1, 96)]
             as [(heads: Int, kvHeads: Int, dim: Int)])
     func groupsOfHeads(dtype: DType, shape: (heads: Int, kvHeads: Int, dim: Int)) {
         let random = Generator("decode")
