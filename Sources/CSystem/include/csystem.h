@@ -60,4 +60,5 @@ static inline void cs_relax(void) {
     __asm__ volatile("yield");
 #endif
 }
+
 #endif
