@@ -4,8 +4,9 @@ import Synchronization
 
 /// The one pool of threads: fork-join over tiles.
 ///
-/// Tiles are handed out as threads become free, so a busy machine slows nobody down; results must
-/// not depend on which thread runs a tile. Workers spin briefly for the next job, then sleep.
+/// Every thread begins with its own stretch of the tiles, the same part of every job, so that what it wrote last is
+/// still in its caches; who is done takes tiles from the ends of the others' stretches, so a busy machine slows nobody
+/// down. Results must not depend on which thread runs a tile. Workers spin briefly for the next job, then sleep.
 package final class ThreadPool: @unchecked Sendable {
     package let threads: Int
 
@@ -17,7 +18,8 @@ package final class ThreadPool: @unchecked Sendable {
     private var job: Job?
     private var isClosing = false
     private let generation = Atomic<Int>(0)
-    private let next = Atomic<Int>(0)
+    /// The tiles that each thread has left.
+    private let stretches: UnsafeMutablePointer<Stretch>
     private let active = Atomic<Int>(0)
     private let isBusy = Atomic<Bool>(false)
     private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
@@ -33,11 +35,14 @@ package final class ThreadPool: @unchecked Sendable {
     package init(threads: Int, onStart: @escaping @Sendable () -> Void = {}) {
         precondition(threads >= 1, "a pool needs a thread, got \(threads)")
         self.threads = threads
+        stretches = .allocate(capacity: threads)
+        for i in 0..<threads { (stretches + i).initialize(to: Stretch()) }
         pthread_mutex_init(lock, nil)
         pthread_cond_init(wake, nil)
         pthread_cond_init(done, nil)
-        for _ in 1..<threads {
-            let start = Unmanaged.passRetained(Start(pool: Unowned(self), onStart: onStart))
+        for number in 1..<threads {
+            let start = Unmanaged.passRetained(
+                Start(pool: Unowned(self), number: number, onStart: onStart))
             var handle = pthread_t()
             let status = pthread_create(
                 &handle, nil,
@@ -45,7 +50,7 @@ package final class ThreadPool: @unchecked Sendable {
                     guard let raw else { return nil }
                     let start = Unmanaged<Start>.fromOpaque(raw).takeRetainedValue()
                     start.onStart()
-                    start.pool.value.work()
+                    start.pool.value.work(start.number)
                     return nil
                 }, start.toOpaque())
             if status == 0 { handles.append(handle) } else { start.release() }
@@ -62,6 +67,8 @@ package final class ThreadPool: @unchecked Sendable {
         pthread_mutex_destroy(lock)
         pthread_cond_destroy(wake)
         pthread_cond_destroy(done)
+        stretches.deinitialize(count: threads)
+        stretches.deallocate()
         lock.deallocate()
         wake.deallocate()
         done.deallocate()
@@ -78,13 +85,15 @@ package final class ThreadPool: @unchecked Sendable {
         }
         withoutActuallyEscaping(body) { body in
             let job = Job(body: body, count: count)
-            next.store(0, ordering: .relaxed)
+            for i in 0..<threads {
+                stretches[i].fill(from: count * i / threads, to: count * (i + 1) / threads)
+            }
             pthread_mutex_lock(lock)
             self.job = job
             generation.add(1, ordering: .releasing)
             pthread_cond_broadcast(wake)
             pthread_mutex_unlock(lock)
-            run(job)
+            run(job, 0)
             for _ in 0..<ThreadPool.spins where active.load(ordering: .acquiring) != 0 {
                 cs_relax()
             }
@@ -96,11 +105,12 @@ package final class ThreadPool: @unchecked Sendable {
         isBusy.store(false, ordering: .releasing)
     }
 
-    private func run(_ job: Job) {
-        while true {
-            let tile = next.add(1, ordering: .relaxed).oldValue
-            guard tile < job.count else { return }
-            job.body(tile)
+    /// Runs the tiles of thread `number`, then what the others have left.
+    private func run(_ job: Job, _ number: Int) {
+        while let tile = stretches[number].takeFirst() { job.body(tile) }
+        for other in 1..<threads {
+            let victim = (number + other) % threads
+            while let tile = stretches[victim].takeLast() { job.body(tile) }
         }
     }
 
@@ -108,13 +118,13 @@ package final class ThreadPool: @unchecked Sendable {
     ///
     /// A frame of its own: the copy of the job is gone when this returns, before the worker signs off,
     /// because the caller's closure must not outlive its call.
-    @inline(never) private func takePart() {
+    @inline(never) private func takePart(_ number: Int) {
         let job = self.job
         pthread_mutex_unlock(lock)
-        if let job { run(job) }
+        if let job { run(job, number) }
     }
 
-    private func work() {
+    private func work(_ number: Int) {
         var seen = 0
         while true {
             for _ in 0..<ThreadPool.spins where generation.load(ordering: .acquiring) == seen {
@@ -134,7 +144,7 @@ package final class ThreadPool: @unchecked Sendable {
                 continue
             }
             active.add(1, ordering: .acquiring)
-            takePart()
+            takePart(number)
             pthread_mutex_lock(lock)
             if active.subtract(1, ordering: .releasing).newValue == 0 { pthread_cond_signal(done) }
             pthread_mutex_unlock(lock)
@@ -142,13 +152,48 @@ package final class ThreadPool: @unchecked Sendable {
     }
 }
 
+/// Consecutive tiles, taken from both ends; alone on its cache lines.
+private struct Stretch: ~Copyable {
+    /// The first tile in the low half, the end in the high one.
+    private let bounds = Atomic<UInt64>(0)
+    private let padding = InlineArray<15, UInt64>(repeating: 0)
+
+    func fill(from first: Int, to end: Int) {
+        bounds.store(UInt64(end) << 32 | UInt64(first), ordering: .relaxed)
+    }
+
+    func takeFirst() -> Int? {
+        take { ($0, $0 + 1) }
+    }
+
+    func takeLast() -> Int? {
+        take { (($0 >> 32) - 1, $0 - (1 << 32)) }
+    }
+
+    /// - Parameter choose: from the bounds to a tile and what is left.
+    private func take(_ choose: (UInt64) -> (tile: UInt64, left: UInt64)) -> Int? {
+        var seen = bounds.load(ordering: .relaxed)
+        while seen & 0xffff_ffff < seen >> 32 {
+            let (tile, left) = choose(seen)
+            let (isTaken, found) = bounds.weakCompareExchange(
+                expected: seen, desired: left, ordering: .relaxed)
+            if isTaken { return Int(truncatingIfNeeded: tile & 0xffff_ffff) }
+            seen = found
+        }
+        return nil
+    }
+}
+
 /// What a worker thread gets to start with.
 private final class Start: Sendable {
     let pool: Unowned
+    /// Which stretch of tiles is its own.
+    let number: Int
     let onStart: @Sendable () -> Void
 
-    init(pool: Unowned, onStart: @escaping @Sendable () -> Void) {
+    init(pool: Unowned, number: Int, onStart: @escaping @Sendable () -> Void) {
         self.pool = pool
+        self.number = number
         self.onStart = onStart
     }
 }

@@ -67,6 +67,24 @@ import Testing
         }
     }
 
+    /// Tile 0 ends when all others have: those that its thread had before it, too.
+    @Test(arguments: [2, 3])
+    func whoIsDoneTakesTilesOfOthers(threads: Int) {
+        let pool = ThreadPool(threads: threads)
+        let others = Atomic<Int>(0)
+        let deadline = ContinuousClock.now + .seconds(60)
+        pool.parallelFor(9) { tile in
+            guard tile == 0 else {
+                others.add(1, ordering: .relaxed)
+                return
+            }
+            while others.load(ordering: .relaxed) < 8, ContinuousClock.now < deadline {
+                sched_yield()
+            }
+            #expect(others.load(ordering: .relaxed) == 8)
+        }
+    }
+
     @Test func nestedCallsRunSerially() {
         let pool = ThreadPool(threads: 2)
         let total = Atomic<Int>(0)
