@@ -31,10 +31,12 @@ extension PackedMatrix {
         let (m, n) = (a.columns, b.columns)
         let (group, panel) = (Int(CK_GROUP), Int(CK_PANEL))
         let (groups, panels) = ((m + group - 1) / group, (n + panel - 1) / panel)
-        // Groups and panels of a tile of the result, and of a tile of packing: some 256 columns.
-        let tile = (groups: 4, panels: 8)
+        // A tile of the result: groups by panels; of packing: some 256 columns.
+        let threads = a.device.pool.threads
+        let down = Tiles.Cut(groups, most: 4, threads: 1)
+        let across = Tiles.Cut(
+            panels, most: 8, threads: down.pieces.isMultiple(of: threads) ? 1 : threads)
         let packing = (groups: 256 / group, panels: 256 / panel)
-        let across = (panels + tile.panels - 1) / tile.panels
         let packedLeft = (groups + packing.groups - 1) / packing.groups
         let packedRight = (panels + packing.panels - 1) / packing.panels
         for start in stride(from: 0, to: a.rows, by: gradientRows) {
@@ -53,14 +55,14 @@ extension PackedMatrix {
                         Int64(min(first + packing.panels, panels)), b.dtype.code)
                 }
             }
-            a.device.pool.parallelFor((groups + tile.groups - 1) / tile.groups * across) { i in
-                let row = i / across * tile.groups
-                let column = i % across * tile.panels
+            a.device.pool.parallelFor(down.pieces * across.pieces) { i in
+                let some = down[i / across.pieces]
+                let columns = across[i % across.pieces]
                 ck_packed_gradient(
                     c.raw.assumingMemoryBound(to: Float.self), Int64(n), left.base, right.base,
                     Int64(m), Int64(n), Int64(count),
-                    [Int64(row), Int64(min(row + tile.groups, groups))],
-                    [Int64(column), Int64(min(column + tile.panels, panels))])
+                    [Int64(some.lowerBound), Int64(some.upperBound)],
+                    [Int64(columns.lowerBound), Int64(columns.upperBound)])
             }
         }
         withExtendedLifetime((a, b, c, left, right)) {}

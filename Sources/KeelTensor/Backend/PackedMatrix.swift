@@ -13,8 +13,10 @@ package final class PackedMatrix: @unchecked Sendable {
     let k: Int
     let dtype: DType
 
-    /// Rows of a tile: they stay in the second cache while panels go by.
-    private static let tileRows = 96
+    /// Rows that the kernel takes at once.
+    private static let height = 6
+    /// Of these, a tile has at most so many: their rows stay in the second cache while panels go by.
+    private static let tileHeights = 16
 
     /// Whether this machine multiplies so faster than by oneDNN.
     ///
@@ -47,7 +49,7 @@ package final class PackedMatrix: @unchecked Sendable {
         dtype = w.dtype
         storage = Storage(bytes: max(64, PackedMatrix.bytes(n: n, k: k, w.dtype)), device: w.device)
         let (n, k, base) = (n, k, storage.base)
-        Tiles.over(w.device, panels, size: 8) { start, count in
+        Tiles.evenly(w.device, panels, most: 8) { start, count in
             ck_pack(
                 base, w.raw, Int64(w.columns), transposed ? 1 : 0, Int64(n), Int64(k), Int64(start),
                 Int64(start + count), w.dtype.code)
@@ -68,16 +70,20 @@ package final class PackedMatrix: @unchecked Sendable {
                 && (y.dtype == dtype || y.dtype == dtype.accumulator)
                 && (bias == nil || y.dtype == dtype),
             "\(x.shape) \(x.dtype) times (\(k), \(n)) \(dtype) to \(y.shape) \(y.dtype)")
-        let blocks = (x.rows + PackedMatrix.tileRows - 1) / PackedMatrix.tileRows
+        let heights = (x.rows + PackedMatrix.height - 1) / PackedMatrix.height
+        let few = 2 * PackedMatrix.tileHeights
+        let blocks = Tiles.Cut(
+            heights, most: PackedMatrix.tileHeights,
+            threads: heights > few ? x.device.pool.threads : 1)
         // Few rows: several tiles share them. The cut never changes a cell.
-        let width = blocks > 2 ? panels : max(1, min(8, (panels + 3) / 4))
+        let width = heights > few ? panels : max(1, min(8, (panels + 3) / 4))
         let groups = (panels + width - 1) / width
-        x.device.pool.parallelFor(blocks * groups) { tile in
-            let start = tile / groups * PackedMatrix.tileRows
+        x.device.pool.parallelFor(blocks.pieces * groups) { tile in
+            let block = blocks[tile / groups]
+            let start = block.lowerBound * PackedMatrix.height
+            let count = min(x.rows, block.upperBound * PackedMatrix.height) - start
             let panel = tile % groups * width
-            tileProduct(
-                y, x, start, min(PackedMatrix.tileRows, x.rows - start),
-                panel..<min(panel + width, panels), accumulate: false)
+            tileProduct(y, x, start, count, panel..<min(panel + width, panels), accumulate: false)
         }
         if let bias {
             Tiles.overRows(x.device, x.rows, columns: n) { start, count in

@@ -28,6 +28,35 @@ enum Tiles {
         }
     }
 
+    /// Runs `body(start, count)` over pieces of at most `most`, as many and as long for one thread as for the other.
+    ///
+    /// For what no cut changes: it follows the number of threads.
+    static func evenly(_ device: Device, _ total: Int, most: Int, _ body: (Int, Int) -> Void) {
+        let cut = Cut(total, most: most, threads: device.pool.threads)
+        StageClock.measure(.elementwise) {
+            device.pool.parallelFor(cut.pieces) { i in
+                let piece = cut[i]
+                body(piece.lowerBound, piece.count)
+            }
+        }
+    }
+
+    /// `total` in pieces of at most `most`, their number a multiple of the threads where there are enough.
+    struct Cut {
+        let pieces: Int
+        private let total: Int
+
+        init(_ total: Int, most: Int, threads: Int) {
+            let fewest = (total + most - 1) / most
+            self.total = total
+            pieces = min(total, (fewest + threads - 1) / threads * threads)
+        }
+
+        subscript(_ i: Int) -> Range<Int> {
+            total * i / pieces..<total * (i + 1) / pieces
+        }
+    }
+
     /// sums += what `body(start, count, partials)` adds up over pieces of `total` rows, in the order of the pieces.
     ///
     /// - Parameter sums: sums in f32 or f64, one number per column each; nil ones are skipped.
