@@ -222,7 +222,8 @@ package final class Model: @unchecked Sendable {
             head.states, weight: head.weight,
             targets: Tensor(batch.targets, device: device),
             temperature: Float(temperature), softcap: architecture.logitSoftcap,
-            entropy: wanted.entropy, vocabulary: wanted.vocabLogprobs, argmax: wanted.correct)
+            entropy: wanted.entropy, vocabulary: wanted.vocabLogprobs, argmax: wanted.correct,
+            keeping: recomputesActivations ? 0 : LogitTile.kept)
         scores.logprobs = result.logprobs
         scores.entropy = result.entropy
         scores.vocabLogprobs = result.vocabLogprobs

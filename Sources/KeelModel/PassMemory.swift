@@ -88,14 +88,22 @@ package struct PassMemory: Sendable {
         return architecture.vocabularySize * width * (cell + sum)
     }
 
-    /// What the LM head's backward pass holds: a chunk of gradients, and a tile of logits for each thread.
+    /// What the LM head's backward pass holds: e^z that was kept, else a chunk of gradients, and a tile of logits for
+    /// each thread.
     private func logits(_ targets: Int) -> Int {
         let rows = min(targets, LogitTile.rows)
         guard rows > 0 else { return 0 }
-        let width = min(architecture.vocabularySize, LogitTile.width(rows: rows))
+        let vocabulary = architecture.vocabularySize
+        let kept =
+            recomputes || architecture.logitSoftcap != nil
+            ? 0
+            : LogitTile.keptBytes(
+                rows: targets, vocabulary: vocabulary, cell: cell, most: LogitTile.kept)
+        let isAllKept = kept == targets * vocabulary * cell
+        let width = min(vocabulary, max(LogitTile.chunk, LogitTile.width(rows: rows)))
         // The chunk of the weights stands there twice, packed for the way there and back.
-        return rows * width * cell + threads * LogitTile.tileRows * width * sum
-            + 2 * width * hidden * cell
+        return kept + (isAllKept ? 0 : rows * width * cell)
+            + threads * LogitTile.tileRows * width * sum + 2 * width * hidden * cell
     }
 
     /// Bytes per token that a block keeps for its backward pass.

@@ -19,7 +19,7 @@ INLINE V FN(tail_is)(V x, int64_t n, A value) {
 
 static void FN(lm_chunk)(ck_lm_row *state, const void *logits, const int32_t *targets, int64_t rows,
                          int64_t cols, int64_t first, double temperature, double softcap,
-                         int32_t wants) {
+                         int32_t wants, void *tops, void *exps) {
     const int entropy = wants & CK_LM_ENTROPY, total = wants & CK_LM_TOTAL;
     const A per = (A)(1 / temperature), cap = (A)softcap;
     for (int64_t r = 0; r < rows; r++) {
@@ -52,11 +52,16 @@ static void FN(lm_chunk)(ck_lm_row *state, const void *logits, const int32_t *ta
             s->max = top;
         }
         const A m = (A)s->max;
+        T *to = exps ? (T *)exps + r * cols : 0;
+        if (tops)
+            ((A *)tops)[r] = m;
         V sum = {}, weighted = {};
         EACH(i, cols) {
             V z = FN(lm_z)(LOADA(x + i, cols - i), per, cap, 0);
             V p = FN(tail_is)(FN(exp)(z - m), cols - i, 0);
             sum += p;
+            if (to)
+                STORE(to + i, p, cols - i);
             if (entropy)
                 weighted += p * z;
         }
@@ -108,6 +113,38 @@ static void FN(lm_chunk_backward)(void *d, const void *logits, const int32_t *ta
             if (sc > 0)
                 dz *= 1 - (cap / sc) * (cap / sc);
             STORE(to + i, dz, cols - i);
+        }
+    }
+}
+
+static void FN(lm_exps)(void *exps, const void *tops, const void *logits, int64_t rows,
+                        int64_t cols, double temperature) {
+    const A per = (A)(1 / temperature);
+    for (int64_t r = 0; r < rows; r++) {
+        const A *x = (const A *)logits + r * cols;
+        const A m = ((const A *)tops)[r];
+        EACH(i, cols) {
+            V z = FN(lm_z)(LOADA(x + i, cols - i), per, 0, 0);
+            STORE((T *)exps + r * cols + i, FN(exp)(z - m), cols - i);
+        }
+    }
+}
+
+/* p = exps e^(top - lse). The target's own p, which 1 may be near to, is not taken from the rounded cell. */
+static void FN(lm_exps_backward)(void *exps, const void *tops, const int32_t *targets,
+                                 const ck_lm_slope *slopes, int64_t rows, int64_t cols,
+                                 int64_t first, double temperature) {
+    const A per = (A)(1 / temperature);
+    for (int64_t r = 0; r < rows; r++) {
+        T *x = (T *)exps + r * cols;
+        const ck_lm_slope *s = slopes + r;
+        const A share = (A)(s->gsum * exp((double)((const A *)tops)[r] - s->lse)) * per;
+        const A rest = (A)s->gv * per;
+        EACH(i, cols) STORE(x + i, rest - share * LOAD(x + i, cols - i), cols - i);
+        const int64_t t = targets[r] - first;
+        if (t >= 0 && t < cols) {
+            V own = FN(splat)((A)(s->g + s->gv - s->gsum * s->p) * per);
+            FN(store_n)(x + t, own, 1);
         }
     }
 }

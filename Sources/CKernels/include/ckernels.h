@@ -49,9 +49,9 @@ typedef struct ck_lm_row {
 enum { CK_LM_ENTROPY = 1, CK_LM_TOTAL = 2 };
 
 /* What the backward pass of the LM head knows of one row: g = dL/dlogprob, gh = dL/dentropy, gv = dL/d(mean
- * log-prob over the vocabulary) / vocabulary, gsum = g + gv vocabulary; h = entropy. */
+ * log-prob over the vocabulary) / vocabulary, gsum = g + gv vocabulary; h = entropy, p = the target's probability. */
 typedef struct ck_lm_slope {
-    double lse, g, h, gh, gv, gsum;
+    double lse, g, h, gh, gv, gsum, p;
 } ck_lm_slope;
 
 typedef struct ck_adamw {
@@ -121,14 +121,22 @@ typedef struct ck_table {
                                const void *v, const ck_attention *a, void *scratch);
 
     /* Takes logits[A] (rows, cols) of vocabulary entries `first` ... into the rows' state.
-     * z = softcap tanh(logit / softcap) / temperature (softcap 0: none). wants: CK_LM_ENTROPY ... */
+     * z = softcap tanh(logit / softcap) / temperature (softcap 0: none). wants: CK_LM_ENTROPY ...
+     * tops[A] = the largest z of each row so far, exps[T] (rows, cols) = e^(z - tops); both may be null. */
     void (*lm_chunk)(ck_lm_row *state, const void *logits, const int32_t *targets, int64_t rows,
-                     int64_t cols, int64_t first, double temperature, double softcap,
-                     int32_t wants);
+                     int64_t cols, int64_t first, double temperature, double softcap, int32_t wants,
+                     void *tops, void *exps);
     /* d[T] = dL/dlogit for the same chunk from logits[A]. */
     void (*lm_chunk_backward)(void *d, const void *logits, const int32_t *targets,
                               const ck_lm_slope *slopes, int64_t rows, int64_t cols, int64_t first,
                               double temperature, double softcap);
+    /* lm_chunk's exps once more, without softcap: the same bits. */
+    void (*lm_exps)(void *exps, const void *tops, const void *logits, int64_t rows, int64_t cols,
+                    double temperature);
+    /* dL/dlogit in place of exps, without softcap and where gh = 0. */
+    void (*lm_exps_backward)(void *exps, const void *tops, const int32_t *targets,
+                             const ck_lm_slope *slopes, int64_t rows, int64_t cols, int64_t first,
+                             double temperature);
 
     /* The largest of x[A]; NaN when one is. */
     double (*largest)(const void *x, int64_t n);

@@ -9,6 +9,9 @@ extension Double {
     /// The natural logarithm.
     var logarithm: Double { Glibc.log(self) }
 
+    /// e to this power.
+    var exponential: Double { Glibc.exp(self) }
+
     /// self ^ exponent.
     func raised(to exponent: Int) -> Double { Glibc.pow(self, Double(exponent)) }
 }

@@ -13,6 +13,16 @@ package enum LogitTile {
     package static let rows = 2048
     /// Logits a backward chunk may have at once.
     private static let cells = 1 << 22
+    /// Bytes of e^z that a training pass may keep.
+    package static let kept = 1 << 28
+
+    /// Bytes of e^z that are kept of so many rows: whole forward chunks.
+    ///
+    /// - Parameter most: what there is room for.
+    package static func keptBytes(rows: Int, vocabulary: Int, cell: Int, most: Int) -> Int {
+        let columns = most / max(1, rows * cell)
+        return rows * cell * (columns < vocabulary ? columns / chunk * chunk : vocabulary)
+    }
 
     /// Vocabulary entries of a backward chunk of so many rows.
     package static func width(rows: Int) -> Int { max(512, min(4096, cells / rows / 64 * 64)) }
@@ -30,6 +40,14 @@ struct LMHead {
         var entropy: [Double]
         var vocabLogprobs: [Double]
         var best: [Int32]
+        /// For each chunk of the vocabulary, what the backward pass takes up; nothing where it needs z itself.
+        var chunks: [Chunk] = []
+    }
+
+    /// The largest z so far of each row `[rows]`, and e^(z - top) `[rows, chunk]` in the type of the states if it was kept.
+    struct Chunk {
+        let tops: Tensor
+        let exps: Tensor?
     }
 
     /// dL by each output of every row.
@@ -42,25 +60,34 @@ struct LMHead {
     /// - Parameters:
     ///   - entropy: also the entropy of each row.
     ///   - vocabulary: also the mean log-probability over the vocabulary.
+    ///   - bytes: what may be kept for the backward pass; nil = there is none.
     func forward(
-        _ hidden: Tensor, _ weight: Tensor, _ targets: Tensor, entropy: Bool, vocabulary mean: Bool
+        _ hidden: Tensor, _ weight: Tensor, _ targets: Tensor, entropy: Bool, vocabulary: Bool,
+        keeping bytes: Int?
     ) -> Rows {
         StageClock.measure(.head, flops: 2 * Double(hidden.rows) * Double(weight.count)) {
-            found(hidden, weight, targets, entropy: entropy, vocabulary: mean)
+            found(
+                hidden, weight, targets, entropy: entropy, vocabulary: vocabulary,
+                // A softcap's slope is not to be had from e^z.
+                keeping: softcap > 0 ? nil : bytes)
         }
     }
 
     private func found(
-        _ hidden: Tensor, _ weight: Tensor, _ targets: Tensor, entropy: Bool, vocabulary mean: Bool
+        _ hidden: Tensor, _ weight: Tensor, _ targets: Tensor, entropy: Bool,
+        vocabulary mean: Bool, keeping bytes: Int?
     ) -> Rows {
         let (n, h, vocabulary) = (hidden.rows, hidden.columns, weight.rows)
+        let room = LogitTile.keptBytes(
+            rows: n, vocabulary: vocabulary, cell: hidden.dtype.size, most: bytes ?? 0)
+        let keptColumns = room / max(1, n * hidden.dtype.size)
+        var chunks: [Chunk] = []
         Kernels.check(targets, below: vocabulary)
         let empty = ck_lm_row(
             max: -.infinity, sum: 0, weighted: 0, total: 0, target: 0, best: -.infinity,
             best_id: 0, reserved: 0)
         var state = [ck_lm_row](repeating: empty, count: n)
         let wants = Int32((entropy ? CK_LM_ENTROPY : 0) | (mean ? CK_LM_TOTAL : 0))
-        let tiles = (n + LogitTile.tileRows - 1) / LogitTile.tileRows
         let ids = targets.raw.assumingMemoryBound(to: Int32.self)
         state.withUnsafeMutableBufferPointer { state in
             guard let rows = state.baseAddress else { return }
@@ -68,16 +95,19 @@ struct LMHead {
                 let width = min(LogitTile.chunk, vocabulary - first)
                 let chunk = weight.rowsView(first, width)
                 let packed = PackedMatrix.make(chunk, transposed: true)
-                hidden.device.pool.parallelFor(tiles) { i in
-                    let start = i * LogitTile.tileRows
-                    let count = min(LogitTile.tileRows, n - start)
+                let tops = bytes == nil ? nil : Kernels.accumulator([n], like: hidden)
+                let exps =
+                    first < keptColumns
+                    ? Tensor(uninitialized: [n, width], hidden.dtype, hidden.device) : nil
+                if let tops { chunks.append(Chunk(tops: tops, exps: exps)) }
+                Tiles.evenly(hidden.device, n, most: LogitTile.tileRows) { start, count in
                     let logits = Kernels.accumulator([count, width], like: hidden)
                     // Inside a tile the pool runs serially, so this is one thread's product.
                     LMHead.logits(logits, hidden.rowsView(start, count), chunk, packed)
                     hidden.kernels.pointee.lm_chunk(
                         rows + start, logits.raw, ids + start, Int64(count), Int64(width),
-                        Int64(first),
-                        temperature, softcap, wants)
+                        Int64(first), temperature, softcap, wants, tops?.cell(start),
+                        exps?.row(start))
                     withExtendedLifetime(logits) {}
                 }
             }
@@ -91,7 +121,7 @@ struct LMHead {
                 ? state.indices.map { lse[$0] - state[$0].weighted / state[$0].sum } : [],
             vocabLogprobs: mean
                 ? state.indices.map { state[$0].total / Double(vocabulary) - lse[$0] } : [],
-            best: state.map(\.best_id))
+            best: state.map(\.best_id), chunks: chunks)
     }
 
     /// Logits of some rows and a chunk of the vocabulary, packed or not.
@@ -105,6 +135,8 @@ struct LMHead {
         }
     }
 
+    /// Turns what was kept into the gradient of the logits: once.
+    ///
     /// - Parameters:
     ///   - slopes: what flows back from each output.
     ///   - dHidden: f32 (f64 under f64) `[n, h]`, added to; nil = not wanted.
@@ -130,30 +162,53 @@ struct LMHead {
                 lse: rows.lse[i], g: slopes.logprobs[i],
                 h: rows.entropy.isEmpty ? 0 : rows.entropy[i], gh: slopes.entropy[i],
                 gv: slopes.vocabLogprobs[i] / Double(vocabulary),
-                gsum: slopes.logprobs[i] + slopes.vocabLogprobs[i])
+                gsum: slopes.logprobs[i] + slopes.vocabLogprobs[i],
+                p: rows.logprobs[i].exponential)
         }
         let ids = targets.raw.assumingMemoryBound(to: Int32.self)
         let device = hidden.device
         let table = hidden.kernels
+        // The slope of an entropy takes z itself.
+        let chunks = slopes.entropy.allSatisfy { $0 == 0 } ? rows.chunks : []
         for block in stride(from: 0, to: n, by: LogitTile.rows) {
             let count = min(LogitTile.rows, n - block)
-            let chunk = LogitTile.width(rows: count)
-            for first in stride(from: 0, to: vocabulary, by: chunk) {
-                let width = min(chunk, vocabulary - first)
+            var first = 0
+            while first < vocabulary {
+                let chunk = chunks.isEmpty ? nil : chunks[first / LogitTile.chunk]
+                let width = min(
+                    chunk == nil ? LogitTile.width(rows: count) : LogitTile.chunk,
+                    vocabulary - first)
                 let part = weight.rowsView(first, width)
-                let forward = PackedMatrix.make(part, transposed: true)
+                let kept = chunk?.exps?.rowsView(block, count)
+                let forward = kept == nil ? PackedMatrix.make(part, transposed: true) : nil
                 let back = dHidden == nil ? nil : PackedMatrix.make(part, transposed: false)
-                let d = Tensor(uninitialized: [count, width], hidden.dtype, device)
-                Tiles.over(device, count, size: LogitTile.tileRows) { start, size in
+                let d = kept ?? Tensor(uninitialized: [count, width], hidden.dtype, device)
+                Tiles.evenly(device, count, most: LogitTile.tileRows) { start, size in
                     let at = block + start
-                    let logits = Kernels.accumulator([size, width], like: hidden)
-                    LMHead.logits(logits, hidden.rowsView(at, size), part, forward)
                     state.withUnsafeBufferPointer { state in
-                        table.pointee.lm_chunk_backward(
-                            d.row(start), logits.raw, ids + at, state.baseAddress.map { $0 + at },
-                            Int64(size), Int64(width), Int64(first), temperature, softcap)
+                        let slopes = state.baseAddress.map { $0 + at }
+                        let logits =
+                            kept == nil ? Kernels.accumulator([size, width], like: hidden) : nil
+                        if let logits {
+                            LMHead.logits(logits, hidden.rowsView(at, size), part, forward)
+                        }
+                        let (cells, rows, columns) = (d.row(start), Int64(size), Int64(width))
+                        if let chunk {
+                            if let logits {
+                                table.pointee.lm_exps(
+                                    cells, chunk.tops.cell(at), logits.raw, rows, columns,
+                                    temperature)
+                            }
+                            table.pointee.lm_exps_backward(
+                                cells, chunk.tops.cell(at), ids + at, slopes, rows, columns,
+                                Int64(first), temperature)
+                        } else if let logits {
+                            table.pointee.lm_chunk_backward(
+                                cells, logits.raw, ids + at, slopes, rows, columns, Int64(first),
+                                temperature, softcap)
+                        }
+                        withExtendedLifetime(logits) {}
                     }
-                    withExtendedLifetime(logits) {}
                     if let dHidden {
                         Matmul.addProduct(
                             dHidden.rowsView(at, size), d.rowsView(start, size), part, packed: back)
@@ -163,6 +218,7 @@ struct LMHead {
                     Matmul.addTransposed(
                         dWeight.rowsView(first, width), d, hidden.rowsView(block, count))
                 }
+                first += width
             }
         }
         withExtendedLifetime((hidden, weight, targets, dHidden, dWeight)) {}

@@ -17,24 +17,28 @@ extension NN {
     ///
     ///     z = softcap tanh(h W^T / softcap) / temperature,   logprob = z[target] - log Σ e^z
     ///
-    /// The forward pass keeps log Σ e^z per row; the backward pass computes the logits again, a chunk of the
-    /// vocabulary at a time.
+    /// The forward pass keeps log Σ e^z per row, and e^z of as many chunks of the vocabulary as there is room for; the
+    /// backward pass computes the others again, a chunk at a time: the same bits.
     ///
     /// - Parameters:
     ///   - hidden: `[rows, hidden]`.
     ///   - weight: `[vocabulary, hidden]`; may be the tied embedding.
     ///   - targets: i32 `[rows]`.
+    ///   - bytes: room for e^z where derivatives are wanted, in the type of the states.
     package static func logprobs(
         _ hidden: Tensor, weight: Tensor, targets: Tensor, temperature: Float = 1,
         softcap: Float? = nil,
-        entropy: Bool = false, vocabulary: Bool = false, argmax: Bool = false
+        entropy: Bool = false, vocabulary: Bool = false, argmax: Bool = false,
+        keeping bytes: Int = 0
     ) -> Logprobs {
         precondition(
             hidden.columns == weight.columns && targets.count == hidden.rows && temperature > 0,
             "LM head \(weight.shape) on \(hidden.shape), \(targets.count) targets")
         let head = LMHead(temperature: Double(temperature), softcap: Double(softcap ?? 0))
         let (h0, w0) = (hidden.detach(), weight.detach())
-        let rows = head.forward(h0, w0, targets, entropy: entropy, vocabulary: vocabulary)
+        let rows = head.forward(
+            h0, w0, targets, entropy: entropy, vocabulary: vocabulary,
+            keeping: hidden.isTracked || weight.isTracked ? bytes : nil)
         let n = hidden.rows
         let type = hidden.dtype.accumulator
         let lines = 1 + (entropy ? 1 : 0) + (vocabulary ? 1 : 0)

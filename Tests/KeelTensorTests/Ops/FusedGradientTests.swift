@@ -160,6 +160,45 @@ import Testing
         }
     }
 
+    /// Room for e^z of nothing, of one chunk of three and of all: the same bits.
+    @Test(arguments: [.f64, .f32, .bf16] as [DType])
+    func roomForLogitsChangesNoBit(dtype: DType) {
+        let (rows, vocabulary, size) = (70, 5000, 8)
+        let hidden = t([rows, size], 0, -2...2).cast(dtype)
+        let weight = t([vocabulary, size], 1, -2...2).cast(dtype)
+        let targets = Tensor((0..<rows).map { Int32($0 * 71 % vocabulary) }, device: device)
+        let slopes = t([rows], 2).cast(dtype.accumulator)
+        func gradients(keeping bytes: Int, entropy: Double) -> [[Double]] {
+            let tape = Tape()
+            let leaves = [tape.leaf(hidden), tape.leaf(weight)]
+            let r = NN.logprobs(
+                leaves[0], weight: leaves[1], targets: targets, temperature: 0.8, entropy: true,
+                vocabulary: true, keeping: bytes)
+            guard let h = r.entropy, let v = r.vocabLogprobs else { return [] }
+            tape.backward([
+                (r.logprobs, slopes), (v, slopes.scale(0.5)), (h, slopes.scale(entropy)),
+            ])
+            return [r.logprobs.doubles()] + leaves.map { tape.gradient(of: $0)?.doubles() ?? [] }
+        }
+        for entropy in [0, 0.3] {
+            let whole = gradients(keeping: 0, entropy: entropy)
+            for chunks in [1, 3] {
+                let some = gradients(
+                    keeping: rows * chunks * LogitTile.chunk * dtype.size, entropy: entropy)
+                #expect(some == whole)
+            }
+        }
+        // The way by z itself, which an entropy takes, tends to the one by e^z. bf16: a cell of p is rounded once more.
+        let bound: Tolerance =
+            switch dtype {
+            case .f64: Tolerance(relative: 1e-12, absolute: 1e-13)
+            case .f32: .f32Reduction(rows)
+            default: Tolerance(relative: 0x1p-7, absolute: 0x1p-8)
+            }
+        let byLogits = gradients(keeping: 0, entropy: 1e-30)
+        for (a, b) in zip(byLogits, gradients(keeping: 0, entropy: 0)) { expectClose(a, b, bound) }
+    }
+
     /// The mean log-probability over the vocabulary: its value from the logits, and its gradient.
     @Test(
         arguments: [(1, nil, false), (0.7, nil, true), (1.3, 2.0, true)] as [(Float, Float?, Bool)])
