@@ -3,8 +3,8 @@ import Synchronization
 
 /// Finds plugins by component name or path.
 ///
-/// What a file describes is remembered in the cache folder under its path, size and time of change,
-/// so that looking a name up loads nothing.
+/// What a file describes is remembered in the cache folder with its size and time of change, so that looking a name
+/// up loads nothing.
 package final class PluginCatalog: Sendable {
     /// A folder that is searched.
     struct Folder: Sendable {
@@ -24,10 +24,27 @@ package final class PluginCatalog: Sendable {
     private struct Scan {
         var components: [Component] = []
         var broken: [Broken] = []
+
+        /// Adds what a file was found to hold.
+        mutating func take(_ entry: JSON, of path: String, isBuiltIn: Bool) {
+            if let error = entry["error"]?.string {
+                broken.append(
+                    Broken(
+                        path: path,
+                        error: KeelError(
+                            "plugin", error, at: path, fix: entry["fix"]?.string,
+                            code: .unavailable)))
+            }
+            for json in entry["components"]?.array ?? [] {
+                guard var component = Component(json: json) else { continue }
+                component.isBuiltIn = isBuiltIn
+                components.append(component)
+            }
+        }
     }
 
     private let folders: [Folder]
-    private let cachePath: String
+    private let cache: PluginCache
     /// Files that this process has loaded: of components that run in it.
     private let loaded = Guarded<[String: [LoadedComponent]]>([:])
     /// What files hold that were only looked at, by a worker.
@@ -53,8 +70,7 @@ package final class PluginCatalog: Sendable {
                 Folder(path: $0, isBuiltIn: true, prefix: $0 == beside ? "libkeel-" : "")
             }
             + system.filter(all.contains).map { Folder(path: $0, isBuiltIn: true) }
-        cachePath = Files.join(
-            cacheFolder ?? Files.userFolder("XDG_CACHE_HOME", ".cache"), "plugins.json")
+        cache = PluginCache(folder: cacheFolder ?? Files.userFolder("XDG_CACHE_HOME", ".cache"))
     }
 
     /// Folders in the order of the search.
@@ -206,45 +222,26 @@ package final class PluginCatalog: Sendable {
 
     // MARK: - Scanning
 
-    /// Bump when what is remembered changes.
-    private static let cacheFormat = 2
-
     private func scanFolders() -> Scan {
-        var cache = readCache()
-        var changed = false
         var result = Scan()
         var seen: Set<String> = []
-        for folder in folders where Files.isDirectory(folder.path) {
+        for folder in folders
+        where seen.insert(folder.path).inserted && Files.isDirectory(folder.path) {
+            let remembered = cache.read(folder.path)
+            var found: [String: JSON] = [:]
             for name in (try? Files.list(folder.path)) ?? []
             where name.hasSuffix(".so") && name.hasPrefix(folder.prefix) {
                 let path = Files.join(folder.path, name)
-                guard seen.insert(path).inserted, Files.isRegular(path) else { continue }
+                guard Files.isRegular(path) else { continue }
                 let stamp = "\(Files.size(path) ?? 0) \(Files.modified(path) ?? 0)"
-                let entry: JSON
-                if let known = cache[path], known["stamp"]?.string == stamp, known["error"] == nil {
-                    entry = known
-                } else {
-                    entry = describe(path, stamp: stamp)
-                    // What is wrong with a file may be mended outside of it: a library installed, Keel renewed.
-                    cache[path] = entry["error"] == nil ? entry : nil
-                    changed = changed || entry["error"] == nil
-                }
-                if let error = entry["error"]?.string {
-                    result.broken.append(
-                        Broken(
-                            path: path,
-                            error: KeelError(
-                                "plugin", error, at: path, fix: entry["fix"]?.string,
-                                code: .unavailable)))
-                }
-                for json in entry["components"]?.array ?? [] {
-                    guard var component = Component(json: json) else { continue }
-                    component.isBuiltIn = folder.isBuiltIn
-                    result.components.append(component)
-                }
+                let known = remembered[name].flatMap { $0["stamp"]?.string == stamp ? $0 : nil }
+                let entry = known ?? describe(path, stamp: stamp)
+                // What is wrong with a file may be mended outside of it: a library installed, Keel renewed.
+                if entry["error"] == nil { found[name] = entry }
+                result.take(entry, of: path, isBuiltIn: folder.isBuiltIn)
             }
+            if found != remembered { cache.write(folder.path, found) }
         }
-        if changed { writeCache(cache) }
         return result
     }
 
@@ -259,31 +256,5 @@ package final class PluginCatalog: Sendable {
             if let fix = first?.fix { object["fix"] = .string(fix) }
         }
         return .object(object)
-    }
-
-    private func readCache() -> [String: JSON] {
-        guard let bytes = try? Files.read(cachePath),
-            let json = try? JSON.parse(bytes, name: cachePath),
-            json["format"]?.int == PluginCatalog.cacheFormat, let files = json["files"]?.object,
-            json["sha256"]?.string == PluginCatalog.hash(files)
-        else { return [:] }
-        return Dictionary(files.map { ($0.key, $0.value) }) { first, _ in first }
-    }
-
-    /// Tells a damaged cache from a whole one.
-    private static func hash(_ files: JSONObject) -> String {
-        SHA256.hex(JSON.object(files).text())
-    }
-
-    /// A cache that cannot be written is no error: the next look is slower.
-    private func writeCache(_ cache: [String: JSON]) {
-        let known = cache.filter { Files.exists($0.key) }.sorted { $0.key < $1.key }
-        let files = JSONObject(pairs: known.map { ($0.key, $0.value) })
-        let object: JSONObject = [
-            "format": JSON(PluginCatalog.cacheFormat), "files": .object(files),
-            "sha256": .string(PluginCatalog.hash(files)),
-        ]
-        try? Files.makeDirectory(Files.parent(cachePath))
-        try? AtomicWrite.file(cachePath, JSON.object(object).text())
     }
 }

@@ -51,22 +51,26 @@ func keelProcess(
 /// What lies in the plugins beside the tests, as one run of `keel` remembers it.
 ///
 /// Looking at all of them again would take most of the time of a short run.
-private let plugins: Result<[UInt8], any Error> = Result {
+private let plugins: Result<[(name: String, bytes: [UInt8])], any Error> = Result {
     let folder = try TemporaryFolder()
     let process = try bareProcess(
         ["plugin", "list"], in: folder.path, environment: ["XDG_CACHE_HOME": folder.path],
         streams: ".std")
     try process.run()
     process.waitUntilExit()
-    return try Files.read(folder.path("keel/plugins.json"))
+    return try Files.list(folder.path("keel")).map {
+        ($0, try Files.read(folder.path("keel/\($0)")))
+    }
 }
 
 /// Gives a run what an earlier one would have left in its cache folder.
 private func rememberPlugins(in caches: String) throws {
-    let path = Files.join(caches, "keel/plugins.json")
-    guard !Files.exists(path) else { return }
-    try Files.makeDirectory(Files.join(caches, "keel"))
-    try AtomicWrite.file(path, plugins.get())
+    let folder = Files.join(caches, "keel")
+    guard !Files.exists(folder) else { return }
+    try Files.makeDirectory(folder)
+    for file in try plugins.get() {
+        try AtomicWrite.file(Files.join(folder, file.name), file.bytes)
+    }
 }
 
 private func bareProcess(

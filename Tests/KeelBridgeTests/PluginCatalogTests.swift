@@ -70,7 +70,7 @@ struct PluginCatalogTests {
         #expect(
             PluginCatalog(searchPaths: [folder], cacheFolder: folder).list().components.map(\.help)
                 == ["as described"])
-        let cache = "\(folder)/plugins.json"
+        let cache = try cache(in: folder)
         let text = try String(contentsOfFile: cache, encoding: .utf8)
         try forge(cache, "as described", "as remembered")
         #expect(
@@ -91,13 +91,43 @@ struct PluginCatalogTests {
         }
     }
 
+    /// The one file that remembers plugins.
+    private func cache(in folder: String) throws -> String {
+        let names = try Files.list(folder).filter { $0.hasPrefix("plugins-") }
+        #expect(names.count == 1)
+        return Files.join(folder, try #require(names.first))
+    }
+
     /// Replaces a part of a cache so that it still looks whole.
     private func forge(_ cache: String, _ old: String, _ new: String) throws {
         let text = try String(contentsOfFile: cache, encoding: .utf8)
-        var json = try #require(
-            try JSON.parse(text.replacingOccurrences(of: old, with: new)).object)
-        json["sha256"] = .string(SHA256.hex((json["files"] ?? .null).text()))
-        try JSON.object(json).text().write(toFile: cache, atomically: true, encoding: .utf8)
+        let json = text.drop { $0 != "\n" }.dropFirst().replacingOccurrences(of: old, with: new)
+        try "\(SHA256.hex(json))\n\(json)".write(toFile: cache, atomically: true, encoding: .utf8)
+    }
+
+    /// Files and folders that are gone are forgotten, others are not.
+    @Test func theCacheFollowsTheFolders() throws {
+        let plugin = try reward("polite4", help: "kept")
+        let caches = try folder("caches", [:])
+        let first = try folder("first", ["liba.so": plugin, "libb.so": plugin])
+        let second = try folder("second", ["libc.so": plugin])
+        func look(_ folder: String) throws -> Int {
+            let catalog = PluginCatalog(searchPaths: [folder, folder], cacheFolder: caches)
+            return catalog.list().components.count
+        }
+        func remembered() throws -> [String] {
+            try Files.list(caches).map { try Files.readText(Files.join(caches, $0)) }
+        }
+        #expect(try look(first) == 2 && look(second) == 1)
+        #expect(try remembered().count == 2)
+        try Files.remove("\(first)/libb.so")
+        #expect(try look(first) == 1)
+        #expect(try remembered().allSatisfy { !$0.contains("libb.so") })
+        #expect(try remembered().contains { $0.contains("libc.so") })
+        try Files.remove(first)
+        _ = try look(try folder("third", ["libd.so": plugin]))
+        #expect(try remembered().count == 2)
+        #expect(try remembered().allSatisfy { !$0.contains("liba.so") })
     }
 
     @Test func brokenFilesAreListedApart() throws {
