@@ -37,11 +37,13 @@ JSON
     rm -rf "$out/$name"
     "$keel" train "$out/$name.json" --set train.max_steps="$count" --set train.threads="$threads" \
         --profile "$out/$name.trace" >"$out/$name.out" 2>"$out/$name.log" &
-    local pid=$! peak=0 now
-    while kill -0 $pid 2>/dev/null; do # the high-water mark of the process, as long as it is there to be asked
-        now=$(awk '/VmHWM/ { print $2 }' /proc/$pid/status 2>/dev/null)
-        [ "${now:-0}" -gt "$peak" ] && peak=$now
-        sleep 0.2
+    local pid=$! peak=0 key value
+    # The high-water mark of the process, as long as it is there to be asked; the shell itself reads it, to take no time away.
+    while kill -0 $pid 2>/dev/null; do
+        while read -r key value _; do
+            [ "$key" != VmHWM: ] || peak=$value
+        done 2>/dev/null <"/proc/$pid/status"
+        sleep 0.5
     done
     if ! wait $pid; then
         tail -n 5 "$out/$name.log" >&2
