@@ -83,11 +83,19 @@ enum {
         3, /* the sums are added to what is there, which has the time of the loop to come from memory */
 };
 
-/* c (ROWS, 64) = or += a b; step p of row r of a at a[r rs + p cs]. */
+/* 16 cells of what is added to a tile, of the tile's type. */
+CK_INLINE_BF16 __m512 addend(const void *d, int64_t at, __mmask16 m, int32_t mode) {
+    if (mode != STORE_BF16)
+        return _mm512_maskz_loadu_ps(m, (const float *)d + at);
+    const __m256i half = _mm256_maskz_loadu_epi16(m, (const uint16_t *)d + at);
+    return (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16);
+}
+
+/* c (ROWS, 64) = or += a b, plus the addends that are there; step p of row r of a at a[r rs + p cs]. */
 #define KERNEL(NAME, BF16, ROWS)                                                                   \
-    static __attribute__((noinline)) TARGET void NAME(const uint32_t *a, int64_t rs, int64_t cs,   \
-                                                      const uint32_t *b, int64_t steps, void *c,   \
-                                                      int64_t ldc, int32_t mode, int64_t n) {      \
+    static __attribute__((noinline)) TARGET void NAME(                                             \
+        const uint32_t *a, int64_t rs, int64_t cs, const uint32_t *b, int64_t steps, void *c,      \
+        int64_t ldc, int32_t mode, int64_t n, const void *const *d) {                              \
         __m512 s[ROWS][4];                                                                         \
         for (int r = 0; r < ROWS; r++)                                                             \
             for (int v = 0; v < 4; v++)                                                            \
@@ -99,6 +107,13 @@ enum {
             for (int r = 0; r < ROWS; r++)                                                         \
                 for (int v = 0; v < 4; v++)                                                        \
                     _mm_prefetch((char *)((float *)c + r * ldc + 16 * v), _MM_HINT_T0);            \
+        for (int i = 0; i < CK_ADDENDS; i++)                                                       \
+            if (d[i])                                                                              \
+                for (int r = 0; r < ROWS; r++)                                                     \
+                    for (int v = 0; v < 4; v++)                                                    \
+                        _mm_prefetch((const char *)d[i] +                                          \
+                                         (r * ldc + 16 * v) * (mode == STORE_BF16 ? 2 : 4),        \
+                                     _MM_HINT_T0);                                                 \
         for (int64_t p = 0; p < steps; p++) {                                                      \
             __m512 x[4];                                                                           \
             for (int v = 0; v < 4; v++)                                                            \
@@ -112,6 +127,12 @@ enum {
                                    : _mm512_fmadd_ps(y, x[v], s[r][v]);                            \
             }                                                                                      \
         }                                                                                          \
+        for (int i = 0; i < CK_ADDENDS; i++)                                                       \
+            if (d[i])                                                                              \
+                for (int r = 0; r < ROWS; r++)                                                     \
+                    for (int v = 0; v < 4; v++)                                                    \
+                        s[r][v] = _mm512_add_ps(                                                   \
+                            s[r][v], addend(d[i], r * ldc + 16 * v, ck_first(n - 16 * v), mode));  \
         for (int r = 0; r < ROWS; r++)                                                             \
             for (int v = 0; v < 4; v++) {                                                          \
                 __mmask16 m = ck_first(n - 16 * v);                                                \
@@ -140,7 +161,8 @@ KERNEL(bf16_5, 1, 5)
 KERNEL(bf16_6, 1, 6)
 
 typedef void kernel(const uint32_t *, int64_t, int64_t, const uint32_t *, int64_t, void *, int64_t,
-                    int32_t, int64_t);
+                    int32_t, int64_t, const void *const *);
+static const void *const nothing[CK_ADDENDS];
 enum { HIGHEST = 6 };
 static kernel *const kernels[2][HIGHEST] = {{f32_1, f32_2, f32_3, f32_4, f32_5, f32_6},
                                             {bf16_1, bf16_2, bf16_3, bf16_4, bf16_5, bf16_6}};
@@ -153,7 +175,8 @@ static int64_t next_height(int64_t left) {
 
 void ck_packed_product(void *c, int64_t ldc, int32_t c_type, const void *a, int64_t lda,
                        const void *packed, int64_t m, int64_t n, int64_t k, int64_t begin,
-                       int64_t end, int32_t type, int32_t accumulate) {
+                       int64_t end, int32_t type, int32_t accumulate,
+                       const void *const addends[CK_ADDENDS]) {
     const int64_t c_size = c_type == CK_BF16 ? 2 : 4;
     const int64_t steps = ck_packed_bytes(PANEL, k, type) / (4 * PANEL);
     const int64_t rs = type == CK_BF16 ? lda / 2 : lda; /* in 32-bit cells */
@@ -164,8 +187,12 @@ void ck_packed_product(void *c, int64_t ldc, int32_t c_type, const void *a, int6
         const int64_t left = n - j * PANEL < PANEL ? n - j * PANEL : PANEL;
         for (int64_t i = 0, rows; i < m; i += rows) {
             rows = next_height(m - i);
-            kernel_of[rows - 1]((const uint32_t *)a + i * rs, rs, 1, b, steps,
-                                (char *)c + (i * ldc + j * PANEL) * c_size, ldc, mode, left);
+            const int64_t at = (i * ldc + j * PANEL) * c_size;
+            const void *d[CK_ADDENDS];
+            for (int s = 0; s < CK_ADDENDS; s++)
+                d[s] = addends[s] ? (const char *)addends[s] + at : NULL;
+            kernel_of[rows - 1]((const uint32_t *)a + i * rs, rs, 1, b, steps, (char *)c + at, ldc,
+                                mode, left, d);
         }
     }
 }
@@ -205,7 +232,7 @@ TARGET void ck_packed_gradient(float *c, int64_t ldc, const void *a, const void 
                 for (int64_t i = 0, height; i < count; i += height) {
                     height = next_height(count - i);
                     kernels[1][height - 1](rows + i, 1, GROUP, right, some, to + i * ldc, ldc,
-                                           ADD_F32, left);
+                                           ADD_F32, left, nothing);
                 }
             }
         }
@@ -223,9 +250,10 @@ void ck_pack(void *to, const void *b, int64_t stride, int32_t transposed, int64_
 }
 void ck_packed_product(void *c, int64_t ldc, int32_t c_type, const void *a, int64_t lda,
                        const void *packed, int64_t m, int64_t n, int64_t k, int64_t begin,
-                       int64_t end, int32_t type, int32_t accumulate) {
+                       int64_t end, int32_t type, int32_t accumulate,
+                       const void *const addends[CK_ADDENDS]) {
     (void)c, (void)ldc, (void)c_type, (void)a, (void)lda, (void)packed, (void)m, (void)n, (void)k;
-    (void)begin, (void)end, (void)type, (void)accumulate;
+    (void)begin, (void)end, (void)type, (void)accumulate, (void)addends;
 }
 void ck_pack_left(void *to, const uint16_t *a, int64_t stride, int64_t m, int64_t k, int64_t begin,
                   int64_t end) {

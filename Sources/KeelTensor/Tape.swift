@@ -162,15 +162,17 @@ package final class Tape: @unchecked Sendable {
     }
 
     fileprivate func add(_ gradient: Tensor, to index: Int) {
+        add(to: index) { present in present.map { Memory.sum($0, gradient) } ?? gradient }
+    }
+
+    fileprivate func add(to index: Int, _ total: (Tensor?) -> Tensor) {
         let entry = entries[index]
+        let gradient = total(entry.gradient)
         precondition(
             gradient.count == Shape.count(entry.shape),
             "gradient \(gradient.shape) for \(entry.shape)")
         if entry.isLeaf {
-            let sum = accumulator(index, gradient.device)
-            Memory.add(gradient, into: sum)
-        } else if let present = entry.gradient {
-            entries[index].gradient = Memory.sum(present, gradient)
+            Memory.add(gradient, into: accumulator(index, gradient.device))
         } else {
             entries[index].gradient = gradient.viewed(entry.shape)
         }
@@ -206,6 +208,15 @@ struct Gradients {
     func add(_ i: Int, _ gradient: @autoclosure () -> Tensor) {
         guard let place = places[i] else { return }
         tape.add(gradient(), to: place)
+    }
+
+    /// Adds to the gradient of input `i` where the sum costs less than the share alone.
+    ///
+    /// - Parameter total: returns what is there (nil: nothing) plus the share, in the input's type and in memory of
+    ///   its own: others may hold what is there.
+    func add(_ i: Int, _ total: (_ present: Tensor?) -> Tensor) {
+        guard let place = places[i] else { return }
+        tape.add(to: place, total)
     }
 
     /// Gives `body` a sum in f32 (f64 under f64) of the input's shape to add to: a leaf's own, else zeros that

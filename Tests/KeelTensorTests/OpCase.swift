@@ -43,6 +43,23 @@ struct OpCase: Sendable, CustomTestStringConvertible {
             NN.linear(x[0], weightIO: x[1])
         },
         OpCase(
+            name: "linear, added to others",
+            shapes: [[300, 70], [50, 70], [300, 50], [300, 50]],
+            terms: 300
+        ) { x, _ in
+            NN.linear(x[0], weight: x[1], adding: [x[2], x[3]])
+        },
+        OpCase(
+            name: "linear, several of one input",
+            shapes: [[131, 40], [40, 40], [40, 40], [90, 40]], terms: 400
+        ) { x, _ in
+            // The sum's own gradient is there before those of the products.
+            let shared = x[0] + x[0]
+            let a = NN.linear(shared, weight: x[1], adding: [shared])
+            let b = NN.linear(shared, weightIO: x[2])
+            return Tensor.concat([a, b, NN.linear(shared, weight: x[3])], axis: 1)
+        },
+        OpCase(
             name: "linear, few rows of a wide product", shapes: [[7, 33], [1100, 33], [1100]],
             terms: 1100
         ) {

@@ -53,34 +53,80 @@ import Testing
         }
     }
 
-    @Test(arguments: [DType.f32, .bf16])
-    func aRowHasItsBitsAloneAndAmongOthers(dtype: DType) {
+    /// The product is rounded with what is added to it, not before.
+    @Test(arguments: shapes)
+    func addendsAreRoundedWithTheProduct(shape s: Shape) {
+        let device = Device.cpu(threads: 2)
+        guard PackedMatrix.isFast(s.dtype, k: s.k, device) else { return }
+        let x = Self.matrix(s.m, s.k, s.dtype, device)
+        let w = Self.matrix(
+            s.transposed ? s.n : s.k, s.transposed ? s.k : s.n, s.dtype, device)
+        let packed = PackedMatrix(w, transposed: s.transposed)
+        let product = Tensor(zeros: [s.m, s.n], dtype: .f32, device: device)
+        packed.multiply(product, x)
+        for type in Set([s.dtype, .f32]) {
+            let addends = (1...2).map { number in
+                Generator("addends").tensor([s.m, s.n], -4...4, number: number, device).cast(type)
+            }
+            let before = addends.map { $0.bytes() }
+            for count in 0...2 {
+                let y = Tensor(zeros: [s.m, s.n], dtype: type, device: device)
+                packed.multiply(y, x, adding: Array(addends.prefix(count)))
+                let sum = addends.prefix(count).reduce(product) { $0 + $1.cast(.f32) }
+                #expect(y.bytes() == sum.cast(type).bytes(), "\(count) of \(type)")
+            }
+            #expect(addends.map { $0.bytes() } == before)
+        }
+    }
+
+    @Test(arguments: [DType.f32, .bf16, .f64])
+    func afterABiasAddendsAreAddedOneByOne(dtype: DType) {
+        let device = Device.cpu(threads: 2)
+        let x = Self.matrix(70, 40, dtype, device)
+        let w = Self.matrix(77, 40, dtype, device)
+        let bias = Self.matrix(1, 77, dtype, device).viewed([77])
+        let addends = [Self.matrix(70, 77, dtype, device), Self.matrix(70, 77, dtype, device)]
+        let y = NN.linear(x, weight: w, bias: bias, adding: addends)
+        let apart = NN.linear(x, weight: w, bias: bias) + addends[0] + addends[1]
+        #expect(y.bytes() == apart.bytes())
+    }
+
+    @Test(arguments: [DType.f32, .bf16], [0, 2])
+    func aRowHasItsBitsAloneAndAmongOthers(dtype: DType, addends: Int) {
         let device = Device.cpu(threads: 2)
         let x = Self.matrix(200, 96, dtype, device)
         let w = Self.matrix(150, 96, dtype, device)
-        func product(_ rows: Tensor) -> [Double] {
-            let y = Tensor(zeros: [rows.rows, 150], dtype: dtype, device: device)
-            Matmul.rows(y, rows, w, transposed: true)
+        let added = Array([x, Self.matrix(200, 96, dtype, device)].prefix(addends)).map {
+            Tensor.concat([$0, $0], axis: 1).slice(axis: 1, 0, 150)
+        }
+        func product(_ start: Int, _ count: Int) -> [Double] {
+            let y = Tensor(zeros: [count, 150], dtype: dtype, device: device)
+            Matmul.rows(
+                y, x.rowsView(start, count), w, transposed: true,
+                adding: added.map { $0.rowsView(start, count) })
             return y.doubles()
         }
-        let all = product(x)
+        let all = product(0, 200)
         for (start, count) in [(0, 1), (7, 1), (8, 2), (100, 6), (90, 64), (199, 1)] {
             #expect(
-                product(x.rowsView(start, count))
+                product(start, count)
                     == Array(all[start * 150..<(start + count) * 150]))
         }
     }
 
-    @Test func packedBeforeOrForTheProduct() {
+    @Test(arguments: [DType.f32, .bf16])
+    func packedBeforeOrForTheProduct(dtype: DType) {
         let device = Device.cpu(threads: 1)
-        guard PackedMatrix.isFast(.f32, k: 40, device) else { return }
-        let x = Self.matrix(9, 40, .f32, device)
-        let w = Self.matrix(77, 40, .f32, device)
-        let bias = Self.matrix(1, 77, .f32, device).viewed([77])
+        guard PackedMatrix.isFast(dtype, k: 40, device) else { return }
+        let x = Self.matrix(9, 40, dtype, device)
+        let w = Self.matrix(77, 40, dtype, device)
+        let residual = Self.matrix(9, 77, dtype, device)
         let packed = PackedMatrix(w, transposed: true)
-        #expect(
-            NN.linear(x, packed: packed, bias: bias).doubles()
-                == NN.linear(x, weight: w, bias: bias).doubles())
+        for bias in [Self.matrix(1, 77, dtype, device).viewed([77]), nil] {
+            #expect(
+                NN.linear(x, packed: packed, bias: bias, adding: [residual]).bytes()
+                    == NN.linear(x, weight: w, bias: bias, adding: [residual]).bytes())
+        }
     }
 
     @Test func sumsAreAddedTo() {

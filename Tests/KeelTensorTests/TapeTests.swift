@@ -27,6 +27,19 @@ import Testing
         #expect(sum.floats().allSatisfy { $0 == 300 })
     }
 
+    /// A gradient that is there may be another tensor's too, here the caller's seed.
+    @Test(arguments: [DType.f32, .bf16, .f64])
+    func addingToAGradientLeavesItAsItWas(dtype: DType) {
+        let seed = Generator("seed").tensor([9, 6], dtype: dtype, device)
+        let before = seed.bytes()
+        let weight = Generator("weight").tensor([6, 6], dtype: dtype, device)
+        let tape = Tape()
+        let x = tape.leaf(Generator("x").tensor([9, 6], dtype: dtype, device)).scale(1)
+        let y = NN.linear(x, weight: weight, adding: [x])
+        tape.backward([(y, seed), (NN.linear(x, weight: weight), seed)])
+        #expect(seed.bytes() == before)
+    }
+
     @Test func oneWeightUsedTwiceGetsBothShares() {
         let tape = Tape()
         let e = tape.leaf(Generator("tied").tensor([5, 4], device))

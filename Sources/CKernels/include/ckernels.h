@@ -172,10 +172,15 @@ int64_t ck_packed_bytes(int64_t n, int64_t k, int32_t type);
 /* Packs panels begin ..< end of b (k, n): cells at b[p stride + j], transposed: at b[j stride + p]. */
 void ck_pack(void *to, const void *b, int64_t stride, int32_t transposed, int64_t n, int64_t k,
              int64_t begin, int64_t end, int32_t type);
-/* c (m, n) = or (f32 alone) += a b for the columns of panels begin ..< end; a (m, k), k dense. */
+/* What a product can have added to it. */
+enum { CK_ADDENDS = 2 };
+/* c (m, n) = or (f32 alone) += a b for the columns of panels begin ..< end; a (m, k), k dense. The addends (null
+ * where there is none) have the type and row stride of c and other memory; they are added in order, in f32, before
+ * a cell is rounded. */
 void ck_packed_product(void *c, int64_t ldc, int32_t c_type, const void *a, int64_t lda,
                        const void *packed, int64_t m, int64_t n, int64_t k, int64_t begin,
-                       int64_t end, int32_t type, int32_t accumulate);
+                       int64_t end, int32_t type, int32_t accumulate,
+                       const void *const addends[CK_ADDENDS]);
 /* Columns of a packed left factor that stand together. */
 enum { CK_GROUP = 16 };
 /* Packs groups begin ..< end of the columns of a (k, m), bf16, as a left factor: a packed (k, m) matrix. */

@@ -48,11 +48,14 @@ package struct Block: Sendable {
 
     /// What follows the heads: nothing here looks at another row.
     private func rest(_ x: Tensor, _ heads: Tensor, _ pass: Pass) -> Tensor {
-        var mixed = attention.output(heads, pass)
-        if let attentionOutputNorm { mixed = attentionOutputNorm(mixed, pass) }
-        let y = NN.add(x, mixed)
-        var thought = mlp(mlpNorm(isParallel ? x : y, pass), pass)
-        if let mlpOutputNorm { thought = mlpOutputNorm(thought, pass) }
-        return NN.add(y, thought)
+        let y =
+            if let attentionOutputNorm {
+                NN.add(x, attentionOutputNorm(attention.output(heads, pass), pass))
+            } else {
+                attention.output(heads, pass, addedTo: x)
+            }
+        let input = mlpNorm(isParallel ? x : y, pass)
+        guard let mlpOutputNorm else { return mlp(input, pass, addedTo: y) }
+        return NN.add(y, mlpOutputNorm(mlp(input, pass), pass))
     }
 }

@@ -44,20 +44,22 @@ package struct Linear: Sendable {
     /// Weight and, where there is one, bias.
     package var weights: [Weight] { [weight] + (bias.map { [$0] } ?? []) }
 
-    /// - Parameter x: `[rows, in]`
+    /// - Parameters:
+    ///   - x: `[rows, in]`
+    ///   - residual: `[rows, out]`, what the result is added to; nil = nothing.
     /// - Returns: `[rows, out]`
-    func callAsFunction(_ x: Tensor, _ pass: Pass) -> Tensor {
+    func callAsFunction(_ x: Tensor, _ pass: Pass, addedTo residual: Tensor? = nil) -> Tensor {
         let bias = bias.map { pass[$0] }
-        let y =
-            if let packed = pass.packed(weight, transposed: layout == .outIn) {
-                NN.linear(x, packed: packed, bias: bias)
-            } else {
-                switch layout {
-                case .outIn: NN.linear(x, weight: pass[weight], bias: bias)
-                case .inOut: NN.linear(x, weightIO: pass[weight], bias: bias)
-                }
-            }
-        guard let update = pass.adapter?.update(of: self, x, pass) else { return y }
-        return NN.add(y, update)
+        // The update stands in the same sum: small as it may be beside the residual, it is rounded with the rest,
+        // and where it is zero the bits are those of the model without it.
+        let update = pass.adapter?.update(of: self, x, pass)
+        let addends = [update, residual].compactMap { $0 }
+        if let packed = pass.packed(weight, transposed: layout == .outIn) {
+            return NN.linear(x, packed: packed, bias: bias, adding: addends)
+        }
+        return switch layout {
+        case .outIn: NN.linear(x, weight: pass[weight], bias: bias, adding: addends)
+        case .inOut: NN.linear(x, weightIO: pass[weight], bias: bias, adding: addends)
+        }
     }
 }

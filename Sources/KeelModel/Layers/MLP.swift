@@ -60,15 +60,20 @@ package struct MLP: Sendable {
         }
     }
 
-    func callAsFunction(_ x: Tensor, _ pass: Pass) -> Tensor {
+    /// - Parameter residual: what the result is added to; nil = nothing.
+    func callAsFunction(_ x: Tensor, _ pass: Pass, addedTo residual: Tensor? = nil) -> Tensor {
+        down(middle(x, pass), pass, addedTo: residual)
+    }
+
+    /// What stands in front of `down`.
+    private func middle(_ x: Tensor, _ pass: Pass) -> Tensor {
         switch kind {
-        case .plain(let up): return down(activation(up(x, pass)), pass)
-        case .gated(let gate, let up):
-            return down(mix(gate(x, pass), up(x, pass)), pass)
+        case .plain(let up): return activation(up(x, pass))
+        case .gated(let gate, let up): return mix(gate(x, pass), up(x, pass))
         case .fused(let both):
             let y = both(x, pass)
             let inner = y.columns / 2
-            return down(mix(NN.columns(y, 0..<inner), NN.columns(y, inner..<2 * inner)), pass)
+            return mix(NN.columns(y, 0..<inner), NN.columns(y, inner..<2 * inner))
         }
     }
 

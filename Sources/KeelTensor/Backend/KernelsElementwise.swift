@@ -9,13 +9,20 @@ enum Kernels {
     }
 
     static func add(_ a: Tensor, _ b: Tensor) -> Tensor {
-        precondition(a.count == b.count && a.dtype == b.dtype, "\(a.shape) + \(b.shape)")
         let y = like(a)
+        add(a, b, into: y)
+        return y
+    }
+
+    /// y = a + b; y may be one of them.
+    static func add(_ a: Tensor, _ b: Tensor, into y: Tensor) {
+        precondition(
+            a.count == b.count && a.dtype == b.dtype && a.count == y.count && a.dtype == y.dtype,
+            "\(a.shape) + \(b.shape)")
         Tiles.overCells(a.device, a.count) { from, count in
             a.kernels.pointee.add(y.cell(from), a.cell(from), b.cell(from), Int64(count))
         }
-        withExtendedLifetime((a, b)) {}
-        return y
+        withExtendedLifetime((a, b, y)) {}
     }
 
     /// sum += x, in the sum's type: that of x or its accumulator.

@@ -17,21 +17,18 @@ enum Matmul {
         return unsafeBitCast(symbol, to: (@convention(c) @Sendable (Int32) -> Void).self)
     }()
 
-    /// y = x w^T (`transposed`: w is `[n, k]`) or x w (w is `[k, n]`), plus the bias.
+    /// y = x w^T (`transposed`: w is `[n, k]`) or x w (w is `[k, n]`), plus the bias, plus the addends.
     ///
-    /// The bits of a row depend neither on the other rows nor on how many there are.
+    /// The bits of a row depend neither on the other rows nor on how many there are. Where a packed product has no
+    /// bias, the sum is rounded once, elsewhere after each part.
     ///
     /// - Parameters:
     ///   - y: `[m, n]`, the type of x or its accumulator.
     ///   - x: `[m, k]`.
-    static func rows(_ y: Tensor, _ x: Tensor, _ w: Tensor, transposed: Bool, bias: Tensor? = nil) {
-        StageClock.measure(.products, flops: 2 * Double(x.count) * Double(y.columns)) {
-            product(y, x, w, transposed: transposed, bias: bias)
-        }
-    }
-
-    private static func product(
-        _ y: Tensor, _ x: Tensor, _ w: Tensor, transposed: Bool, bias: Tensor?
+    ///   - addends: of y's shape and type, in other memory; two at most.
+    static func rows(
+        _ y: Tensor, _ x: Tensor, _ w: Tensor, transposed: Bool, bias: Tensor? = nil,
+        adding addends: [Tensor] = []
     ) {
         let (m, k, n) = (x.rows, x.columns, y.columns)
         precondition(
@@ -39,6 +36,21 @@ enum Matmul {
             "\(x.shape) \(x.dtype) times \(w.shape) \(w.dtype), transposed \(transposed), to \(y.shape)"
         )
         precondition(bias == nil || y.dtype == x.dtype, "a bias for \(y.dtype) from \(x.dtype)")
+        StageClock.measure(.products, flops: 2 * Double(x.count) * Double(n)) {
+            if PackedMatrix.isFast(x.dtype, k: k, x.device) {
+                guard m > 0 else { return }
+                return PackedMatrix(w, transposed: transposed).multiply(
+                    y, x, bias: bias, adding: addends)
+            }
+            product(y, x, w, transposed: transposed, bias: bias)
+            for d in addends { Kernels.add(y, d, into: y) }
+        }
+    }
+
+    private static func product(
+        _ y: Tensor, _ x: Tensor, _ w: Tensor, transposed: Bool, bias: Tensor?
+    ) {
+        let (m, k, n) = (x.rows, x.columns, y.columns)
         defer { withExtendedLifetime((y, x, w, bias)) {} }
         if x.dtype == .f64 {
             Tiles.over(x.device, m, size: 16) { start, count in
@@ -51,10 +63,6 @@ enum Matmul {
                 }
             }
             return
-        }
-        if PackedMatrix.isFast(x.dtype, k: k, x.device) {
-            guard m > 0 else { return }
-            return PackedMatrix(w, transposed: transposed).multiply(y, x, bias: bias)
         }
         if widens(x) {
             let z = y.dtype == .f32 ? y : Tensor(uninitialized: y.shape, .f32, y.device)

@@ -59,16 +59,20 @@ package final class PackedMatrix: @unchecked Sendable {
 
     private var panels: Int { (n + Int(CK_PANEL) - 1) / Int(CK_PANEL) }
 
-    /// y = x times the matrix, plus the bias.
+    /// y = x times the matrix, plus the bias, plus the addends.
+    ///
+    /// Without a bias the sum of all is rounded once; with one the addends are added to what it gave, one by one.
     ///
     /// - Parameters:
     ///   - y: `[rows, n]`, the type of x or its accumulator.
     ///   - x: `[rows, k]`.
-    func multiply(_ y: Tensor, _ x: Tensor, bias: Tensor? = nil) {
+    ///   - addends: of y's shape and type, in other memory; two at most.
+    func multiply(_ y: Tensor, _ x: Tensor, bias: Tensor? = nil, adding addends: [Tensor] = []) {
         precondition(
             x.columns == k && y.columns == n && x.rows == y.rows && x.dtype == dtype
                 && (y.dtype == dtype || y.dtype == dtype.accumulator)
-                && (bias == nil || y.dtype == dtype),
+                && (bias == nil || y.dtype == dtype) && addends.count <= Int(CK_ADDENDS)
+                && addends.allSatisfy { $0.count == y.count && $0.dtype == y.dtype },
             "\(x.shape) \(x.dtype) times (\(k), \(n)) \(dtype) to \(y.shape) \(y.dtype)")
         let heights = (x.rows + PackedMatrix.height - 1) / PackedMatrix.height
         let few = 2 * PackedMatrix.tileHeights
@@ -83,14 +87,20 @@ package final class PackedMatrix: @unchecked Sendable {
             let start = block.lowerBound * PackedMatrix.height
             let count = min(x.rows, block.upperBound * PackedMatrix.height) - start
             let panel = tile % groups * width
-            tileProduct(y, x, start, count, panel..<min(panel + width, panels), accumulate: false)
+            tileProduct(
+                y, x, start, count, panel..<min(panel + width, panels), accumulate: false,
+                adding: bias == nil ? addends : [])
         }
         if let bias {
             Tiles.overRows(x.device, x.rows, columns: n) { start, count in
                 x.kernels.pointee.add_bias(y.row(start), bias.raw, Int64(count), Int64(n))
+                for d in addends {
+                    x.kernels.pointee.add(
+                        y.row(start), y.row(start), d.row(start), Int64(count * n))
+                }
             }
         }
-        withExtendedLifetime((y, x, bias)) {}
+        withExtendedLifetime((y, x, bias, addends)) {}
     }
 
     /// y += x times the matrix on the calling thread; y in f32.
@@ -103,12 +113,16 @@ package final class PackedMatrix: @unchecked Sendable {
     }
 
     private func tileProduct(
-        _ y: Tensor, _ x: Tensor, _ start: Int, _ count: Int, _ panels: Range<Int>, accumulate: Bool
+        _ y: Tensor, _ x: Tensor, _ start: Int, _ count: Int, _ panels: Range<Int>,
+        accumulate: Bool, adding addends: [Tensor] = []
     ) {
+        func addend(_ i: Int) -> UnsafeRawPointer? {
+            i < addends.count ? UnsafeRawPointer(addends[i].row(start)) : nil
+        }
         ck_packed_product(
             y.row(start), Int64(n), y.dtype.code, x.row(start), Int64(k), storage.base,
             Int64(count),
             Int64(n), Int64(k), Int64(panels.lowerBound), Int64(panels.upperBound), dtype.code,
-            accumulate ? 1 : 0)
+            accumulate ? 1 : 0, [addend(0), addend(1)])
     }
 }

@@ -18,6 +18,14 @@ import Testing
         gradCheck([t([5, 7], 0), t([7, 3], 1), t([3], 2)], "linear, [in, out]") {
             NN.linear($0[0], weightIO: $0[1], bias: $0[2])
         }
+        gradCheck([t([5, 7], 0), t([3, 7], 1), t([3], 2), t([5, 3], 3)], "linear, added to") {
+            NN.linear($0[0], weight: $0[1], bias: $0[2], adding: [$0[3], $0[3]])
+        }
+        gradCheck([t([5, 7], 0), t([7, 7], 1), t([3, 7], 2)], "several linears of one input") {
+            let x = $0[0].exp()
+            let y = NN.linear(x, weightIO: $0[1], adding: [x])
+            return NN.linear(x, weight: $0[2], adding: [NN.linear(y, weight: $0[2])])
+        }
     }
 
     /// What a backward pass makes again instead of keeping has the bits it had.
