@@ -135,6 +135,17 @@ struct LMHead {
         }
     }
 
+    /// Runs `body(start, count)` over tiles of rows; products of oneDNN, unlike ours, may follow the cut.
+    private static func tiles(
+        _ device: Device, _ rows: Int, evenly: Bool, _ body: (Int, Int) -> Void
+    ) {
+        if evenly {
+            Tiles.evenly(device, rows, most: LogitTile.tileRows, body)
+        } else {
+            Tiles.over(device, rows, size: LogitTile.tileRows, body)
+        }
+    }
+
     /// Turns what was kept into the gradient of the logits: once.
     ///
     /// - Parameters:
@@ -183,7 +194,7 @@ struct LMHead {
                 let forward = kept == nil ? PackedMatrix.make(part, transposed: true) : nil
                 let back = dHidden == nil ? nil : PackedMatrix.make(part, transposed: false)
                 let d = kept ?? Tensor(uninitialized: [count, width], hidden.dtype, device)
-                Tiles.evenly(device, count, most: LogitTile.tileRows) { start, size in
+                LMHead.tiles(device, count, evenly: back != nil) { start, size in
                     let at = block + start
                     state.withUnsafeBufferPointer { state in
                         let slopes = state.baseAddress.map { $0 + at }
