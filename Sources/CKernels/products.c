@@ -91,8 +91,10 @@ CK_INLINE_BF16 __m512 addend(const void *d, int64_t at, __mmask16 m, int32_t mod
     return (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16);
 }
 
-/* c (ROWS, 64) = or += a b, plus the addends that are there; step p of row r of a at a[r rs + p cs]. */
-#define KERNEL(NAME, BF16, ROWS)                                                                   \
+/* c (ROWS, 64) = or += a b, plus those of the ADDS addends that are there; step p of row r of a at a[r rs + p cs].
+ * The loop begins a cache line: off it, products of their own took 0.3 % longer on a Zen 5; those with addends took
+ * 2 % longer on it. */
+#define KERNEL(NAME, BF16, ROWS, ADDS)                                                             \
     static __attribute__((noinline)) TARGET void NAME(                                             \
         const uint32_t *a, int64_t rs, int64_t cs, const uint32_t *b, int64_t steps, void *c,      \
         int64_t ldc, int32_t mode, int64_t n, const void *const *d) {                              \
@@ -107,14 +109,14 @@ CK_INLINE_BF16 __m512 addend(const void *d, int64_t at, __mmask16 m, int32_t mod
             for (int r = 0; r < ROWS; r++)                                                         \
                 for (int v = 0; v < 4; v++)                                                        \
                     _mm_prefetch((char *)((float *)c + r * ldc + 16 * v), _MM_HINT_T0);            \
-        for (int i = 0; i < CK_ADDENDS; i++)                                                       \
+        for (int i = 0; i < ADDS; i++)                                                             \
             if (d[i])                                                                              \
                 for (int r = 0; r < ROWS; r++)                                                     \
                     for (int v = 0; v < 4; v++)                                                    \
                         _mm_prefetch((const char *)d[i] +                                          \
                                          (r * ldc + 16 * v) * (mode == STORE_BF16 ? 2 : 4),        \
                                      _MM_HINT_T0);                                                 \
-        for (int64_t p = 0; p < steps; p++) {                                                      \
+        [[clang::code_align(ADDS ? 16 : 64)]] for (int64_t p = 0; p < steps; p++) {                \
             __m512 x[4];                                                                           \
             for (int v = 0; v < 4; v++)                                                            \
                 x[v] = _mm512_loadu_ps(b + p * PANEL + 16 * v);                                    \
@@ -127,7 +129,7 @@ CK_INLINE_BF16 __m512 addend(const void *d, int64_t at, __mmask16 m, int32_t mod
                                    : _mm512_fmadd_ps(y, x[v], s[r][v]);                            \
             }                                                                                      \
         }                                                                                          \
-        for (int i = 0; i < CK_ADDENDS; i++)                                                       \
+        for (int i = 0; i < ADDS; i++)                                                             \
             if (d[i])                                                                              \
                 for (int r = 0; r < ROWS; r++)                                                     \
                     for (int v = 0; v < 4; v++)                                                    \
@@ -147,25 +149,38 @@ CK_INLINE_BF16 __m512 addend(const void *d, int64_t at, __mmask16 m, int32_t mod
             }                                                                                      \
     }
 
-KERNEL(f32_1, 0, 1)
-KERNEL(f32_2, 0, 2)
-KERNEL(f32_3, 0, 3)
-KERNEL(f32_4, 0, 4)
-KERNEL(f32_5, 0, 5)
-KERNEL(f32_6, 0, 6)
-KERNEL(bf16_1, 1, 1)
-KERNEL(bf16_2, 1, 2)
-KERNEL(bf16_3, 1, 3)
-KERNEL(bf16_4, 1, 4)
-KERNEL(bf16_5, 1, 5)
-KERNEL(bf16_6, 1, 6)
+KERNEL(f32_1, 0, 1, 0)
+KERNEL(f32_2, 0, 2, 0)
+KERNEL(f32_3, 0, 3, 0)
+KERNEL(f32_4, 0, 4, 0)
+KERNEL(f32_5, 0, 5, 0)
+KERNEL(f32_6, 0, 6, 0)
+KERNEL(bf16_1, 1, 1, 0)
+KERNEL(bf16_2, 1, 2, 0)
+KERNEL(bf16_3, 1, 3, 0)
+KERNEL(bf16_4, 1, 4, 0)
+KERNEL(bf16_5, 1, 5, 0)
+KERNEL(bf16_6, 1, 6, 0)
+KERNEL(f32_1_adding, 0, 1, CK_ADDENDS)
+KERNEL(f32_2_adding, 0, 2, CK_ADDENDS)
+KERNEL(f32_3_adding, 0, 3, CK_ADDENDS)
+KERNEL(f32_4_adding, 0, 4, CK_ADDENDS)
+KERNEL(f32_5_adding, 0, 5, CK_ADDENDS)
+KERNEL(f32_6_adding, 0, 6, CK_ADDENDS)
+KERNEL(bf16_1_adding, 1, 1, CK_ADDENDS)
+KERNEL(bf16_2_adding, 1, 2, CK_ADDENDS)
+KERNEL(bf16_3_adding, 1, 3, CK_ADDENDS)
+KERNEL(bf16_4_adding, 1, 4, CK_ADDENDS)
+KERNEL(bf16_5_adding, 1, 5, CK_ADDENDS)
+KERNEL(bf16_6_adding, 1, 6, CK_ADDENDS)
 
 typedef void kernel(const uint32_t *, int64_t, int64_t, const uint32_t *, int64_t, void *, int64_t,
                     int32_t, int64_t, const void *const *);
-static const void *const nothing[CK_ADDENDS];
 enum { HIGHEST = 6 };
-static kernel *const kernels[2][HIGHEST] = {{f32_1, f32_2, f32_3, f32_4, f32_5, f32_6},
-                                            {bf16_1, bf16_2, bf16_3, bf16_4, bf16_5, bf16_6}};
+#define HEIGHTS(TYPE, END)                                                                         \
+    { TYPE##_1##END, TYPE##_2##END, TYPE##_3##END, TYPE##_4##END, TYPE##_5##END, TYPE##_6##END }
+static kernel *const kernels[2][HIGHEST] = {HEIGHTS(f32, ), HEIGHTS(bf16, )};
+static kernel *const adding[2][HIGHEST] = {HEIGHTS(f32, _adding), HEIGHTS(bf16, _adding)};
 
 /* Rows of the next tile when so many are left: as high as can be, and none much lower than the others. */
 static int64_t next_height(int64_t left) {
@@ -181,7 +196,7 @@ void ck_packed_product(void *c, int64_t ldc, int32_t c_type, const void *a, int6
     const int64_t steps = ck_packed_bytes(PANEL, k, type) / (4 * PANEL);
     const int64_t rs = type == CK_BF16 ? lda / 2 : lda; /* in 32-bit cells */
     const int32_t mode = c_type == CK_BF16 ? STORE_BF16 : accumulate ? EXTEND_F32 : STORE_F32;
-    kernel *const *kernel_of = kernels[type == CK_BF16];
+    kernel *const *kernel_of = (addends[0] || addends[1] ? adding : kernels)[type == CK_BF16];
     for (int64_t j = begin; j < end; j++) {
         const uint32_t *b = (const uint32_t *)packed + j * PANEL * steps;
         const int64_t left = n - j * PANEL < PANEL ? n - j * PANEL : PANEL;
@@ -232,7 +247,7 @@ TARGET void ck_packed_gradient(float *c, int64_t ldc, const void *a, const void 
                 for (int64_t i = 0, height; i < count; i += height) {
                     height = next_height(count - i);
                     kernels[1][height - 1](rows + i, 1, GROUP, right, some, to + i * ldc, ldc,
-                                           ADD_F32, left, nothing);
+                                           ADD_F32, left, NULL);
                 }
             }
         }
