@@ -234,8 +234,12 @@ package final class PluginCatalog: Sendable {
                 let path = Files.join(folder.path, name)
                 guard Files.isRegular(path) else { continue }
                 let stamp = "\(Files.size(path) ?? 0) \(Files.modified(path) ?? 0)"
-                let known = remembered[name].flatMap { $0["stamp"]?.string == stamp ? $0 : nil }
-                let entry = known ?? describe(path, stamp: stamp)
+                let entry =
+                    if let known = remembered[name], known["stamp"]?.string == stamp {
+                        known
+                    } else {
+                        describe(path, stamp: stamp)
+                    }
                 // What is wrong with a file may be mended outside of it: a library installed, Keel renewed.
                 if entry["error"] == nil { found[name] = entry }
                 result.take(entry, of: path, isBuiltIn: folder.isBuiltIn)

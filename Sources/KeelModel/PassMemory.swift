@@ -100,10 +100,10 @@ package struct PassMemory: Sendable {
             : LogitTile.keptBytes(
                 rows: targets, vocabulary: vocabulary, cell: cell, most: LogitTile.kept)
         let isAllKept = kept == targets * vocabulary * cell
-        let width = min(vocabulary, max(LogitTile.chunk, LogitTile.width(rows: rows)))
-        // The chunk of the weights stands there twice, packed for the way there and back.
-        return kept + (isAllKept ? 0 : rows * width * cell)
-            + threads * LogitTile.tileRows * width * sum + 2 * width * hidden * cell
+        let width = min(vocabulary, LogitTile.chunk)
+        // The chunk of the weights is packed for the way back, and for the way there where that is gone once more.
+        return kept + threads * LogitTile.tileRows * width * sum + width * hidden * cell
+            + (isAllKept ? 0 : rows * width * cell + width * hidden * cell)
     }
 
     /// Bytes per token that a block keeps for its backward pass.

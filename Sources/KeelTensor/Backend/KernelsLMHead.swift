@@ -5,27 +5,22 @@ import KeelCore
 package enum LogitTile {
     /// Rows of a tile.
     package static let tileRows = 64
-    /// Vocabulary entries of a forward chunk.
+    /// Vocabulary entries of a chunk.
     package static let chunk = 2048
     /// Logits of a forward tile.
     package static let forward = tileRows * chunk
     /// Rows of a backward pass over the vocabulary.
     package static let rows = 2048
-    /// Logits a backward chunk may have at once.
-    private static let cells = 1 << 22
     /// Bytes of e^z that a training pass may keep.
     package static let kept = 1 << 28
 
-    /// Bytes of e^z that are kept of so many rows: whole forward chunks.
+    /// Bytes of e^z that are kept of so many rows: whole chunks.
     ///
     /// - Parameter most: what there is room for.
     package static func keptBytes(rows: Int, vocabulary: Int, cell: Int, most: Int) -> Int {
         let columns = most / max(1, rows * cell)
         return rows * cell * (columns < vocabulary ? columns / chunk * chunk : vocabulary)
     }
-
-    /// Vocabulary entries of a backward chunk of so many rows.
-    package static func width(rows: Int) -> Int { max(512, min(4096, cells / rows / 64 * 64)) }
 }
 
 /// The LM head and the softmax over its logits, a block of rows and a chunk of the vocabulary at a time.
@@ -183,12 +178,9 @@ struct LMHead {
         let chunks = slopes.entropy.allSatisfy { $0 == 0 } ? rows.chunks : []
         for block in stride(from: 0, to: n, by: LogitTile.rows) {
             let count = min(LogitTile.rows, n - block)
-            var first = 0
-            while first < vocabulary {
+            for first in stride(from: 0, to: vocabulary, by: LogitTile.chunk) {
                 let chunk = chunks.isEmpty ? nil : chunks[first / LogitTile.chunk]
-                let width = min(
-                    chunk == nil ? LogitTile.width(rows: count) : LogitTile.chunk,
-                    vocabulary - first)
+                let width = min(LogitTile.chunk, vocabulary - first)
                 let part = weight.rowsView(first, width)
                 let kept = chunk?.exps?.rowsView(block, count)
                 let forward = kept == nil ? PackedMatrix.make(part, transposed: true) : nil
@@ -229,7 +221,6 @@ struct LMHead {
                     Matmul.addTransposed(
                         dWeight.rowsView(first, width), d, hidden.rowsView(block, count))
                 }
-                first += width
             }
         }
         withExtendedLifetime((hidden, weight, targets, dHidden, dWeight)) {}
