@@ -1,9 +1,10 @@
 """How often a reward model prefers the chosen answer, beside chance and the base model's log-probability.
 
-    keel reward try model --model REWARD --data TEST.jsonl --json > scores.json
-    python bench/reward-model/accuracy.py BASE REWARD TEST.jsonl scores.json
+    keel reward try model --model REWARD --data KINDS.jsonl --json > scores.json
+    python bench/reward-model/accuracy.py BASE REWARD TEST.jsonl KINDS.jsonl scores.json
 
-Loads REWARD in transformers and compares its scores with Keel's. Intervals: 95 %, 10,000 bootstrap samples of the pairs.
+KINDS has the pairs of TEST as the reward model reads them, with their source in the prompt; the base reads TEST. Loads REWARD in transformers
+and compares its scores with Keel's. Intervals: 95 %, 10,000 bootstrap samples of the pairs.
 """
 
 import json
@@ -14,8 +15,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 torch.set_num_threads(1)
-base_folder, reward_folder, data, scores = sys.argv[1:5]
+base_folder, reward_folder, data, kinds, scores = sys.argv[1:6]
 rows = [json.loads(line) for line in open(data)]
+read = [json.loads(line) for line in open(kinds)]
 given = json.load(open(scores))
 tokenizer = AutoTokenizer.from_pretrained(reward_folder)
 base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32).eval()
@@ -32,25 +34,33 @@ def ids(text):
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def judge(prompt, answer):
-    """Summed and mean log-probability of the answer with its end under the base, and the reward model's score."""
-    front, back = ids(prompt), ids(answer) + [tokenizer.eos_token_id]
-    whole = (front + back)[-context:]
-    tokens = torch.tensor([whole])
-    with torch.no_grad():
-        logprobs = torch.log_softmax(base(tokens).logits[0, :-1], -1)
-        own = logprobs.gather(1, tokens[0, 1:, None])[-len(back):, 0]
-        score = reward(tokens).logits[0, 0].item()
-    return own.sum().item(), own.mean().item(), score
+def tokens(row, side):
+    """What is read of a prompt and an answer with its end, and how much of it is the answer."""
+    front, back = ids(row["prompt"]), ids(row[side]) + [tokenizer.eos_token_id]
+    return torch.tensor([(front + back)[-context:]]), len(back)
 
 
-found = np.array([[judge(row["prompt"], row[side]) for side in ("chosen", "rejected")] for row in rows])
+def logprobs(row, side):
+    """Summed and mean log-probability of the answer under the base."""
+    whole, length = tokens(row, side)
+    own = torch.log_softmax(base(whole).logits[0, :-1], -1).gather(1, whole[0, 1:, None])[-length:, 0]
+    return own.sum().item(), own.mean().item()
+
+
+def score(row, side):
+    return reward(tokens(row, side)[0]).logits[0, 0].item()
+
+
+sides = ("chosen", "rejected")
+with torch.no_grad():
+    likely = np.array([[logprobs(row, side) for side in sides] for row in rows])
+    found = np.array([[score(row, side) for side in sides] for row in read])
 keel = np.array([given["chosen_scores"], given["rejected_scores"]], dtype=float).T
 print(f"{len(rows)} pairs; largest difference of a score between Keel and transformers: "
-      f"{np.abs(found[:, :, 2] - keel).max():.2e}")
+      f"{np.abs(found - keel).max():.2e}")
 right = {
-    "summed log-probability of the base": found[:, 0, 0] > found[:, 1, 0],
-    "mean log-probability of the base": found[:, 0, 1] > found[:, 1, 1],
+    "summed log-probability of the base": likely[:, 0, 0] > likely[:, 1, 0],
+    "mean log-probability of the base": likely[:, 0, 1] > likely[:, 1, 1],
     "reward model": keel[:, 0] > keel[:, 1],
 }
 if "chosen_score" in rows[0]:

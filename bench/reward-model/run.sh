@@ -1,11 +1,12 @@
 #!/bin/sh
-# A reward model of HH's preferences, in three runs: a base that knows longer texts, the scores of the data and what lengths say (targets.awk), the
-# pairs; then the test pairs, once.
+# A reward model of HH's preferences, in two runs: a base that knows longer texts; what a linear model fitted to the pairs says of answers' words and
+# lengths (targets.awk). Then the test pairs, once. The reward model is told the kind of a conversation: a row's source stands where the prompt's last
+# "Assistant" was.
 #
 #   bench/reward-model/run.sh KEEL MODEL HH OUT
 #
 # HH has train.jsonl, valid.jsonl and test.jsonl; MODEL is a language model's folder. A stage that OUT has already is kept. PYTHON (python3, with torch
-# and transformers) judges the result; without them that step is left out. About 8 CPU minutes.
+# and transformers) judges the result; without them that step is left out. About 10 CPU minutes.
 set -eu
 export LC_ALL=C
 
@@ -19,11 +20,11 @@ out=$(cd "$out" && pwd)
 data=$out/data
 "$here/../../samples/alol-comparison/prepare-hh.sh" "$hh" "$data"
 
-# Both answers of each pair as a text, and the first stage's targets; the test pairs have no part in them.
+# Both answers of each pair as a text, and the linear model's targets; the test pairs have no part in them.
 for part in train valid; do
     sed -E 's/.*"prompt":"(([^"\\]|\\.)*)","chosen":"(([^"\\]|\\.)*)","rejected":"(([^"\\]|\\.)*)".*/{"text":"\1\3"}\n{"text":"\1\5"}/' \
         "$data/all/$part.jsonl" > "$data/text.$part.jsonl"
-    awk -f "$here/targets.awk" "$data/scored/train.jsonl" "$data/scored/$part.jsonl" > "$data/targets.$part.jsonl"
+    awk -f "$here/targets.awk" "$data/all/train.jsonl" "$data/all/$part.jsonl" > "$data/targets.$part.jsonl"
 done
 
 # train NAME MODEL TRAIN VALID
@@ -35,12 +36,14 @@ train() {
 }
 
 train base "$model" text.train.jsonl text.valid.jsonl
-train scores "$out/base" targets.train.jsonl targets.valid.jsonl
-train pairs "$out/scores" all/train.jsonl all/valid.jsonl
+train words "$out/base" targets.train.jsonl targets.valid.jsonl
 
 # TEST=no ends here.
 [ "${TEST:-yes}" = yes ] || exit 0
-"$keel" reward try model --model "$out/pairs" --data "$data/all/test.jsonl" --json > "$out/test.json"
+# The source in the prompt, as in the targets.
+sed -E 's/"source":"([^"]*)","prompt":"(([^"\\]|\\.)*)Assistant:","chosen":/"source":"\1","prompt":"\2\1:","chosen":/' \
+    "$data/all/test.jsonl" > "$data/kinds.test.jsonl"
+"$keel" reward try model --model "$out/words" --data "$data/kinds.test.jsonl" --json > "$out/test.json"
 if "${PYTHON:-python3}" -c 'import torch, transformers' 2> "$out/python.log"; then
-    "${PYTHON:-python3}" "$here/accuracy.py" "$model" "$out/pairs" "$data/all/test.jsonl" "$out/test.json"
+    "${PYTHON:-python3}" "$here/accuracy.py" "$model" "$out/words" "$data/all/test.jsonl" "$data/kinds.test.jsonl" "$out/test.json"
 fi
