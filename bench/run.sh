@@ -61,18 +61,15 @@ JSON
         }' "$out/$name.log"
 }
 
-# decode NAME MODEL BATCH: tokens per CPU second while only decoding: the difference of two lengths
+# decode NAME MODEL BATCH: tokens per CPU second of the steps that only continue texts, after the prompts are read
 decode() {
-    local name=$1 model=$2 batch=$3 line short=8 long=72 a b
+    local name=$1 model=$2 batch=$3
     head -n "$batch" "$rows" >"$out/$name.jsonl"
-    spent() {
-        local TIMEFORMAT='%U %S %R'
-        { time "$keel" generate --model "$models/$model" --prompts "$out/$name.jsonl" --ignore-eos --dtype "${dtype:-bf16}" \
-            --threads "$threads" --seed 1 --batch-size "$batch" --max-new-tokens "$1" -q >/dev/null 2>&1; } 2>&1
-    }
-    a=$(spent $short) b=$(spent $long)
-    echo "$a $b" | awk -v name="$name" -v n=$((batch * (long - short))) '{
-        printf "%-22s %8.1f tok/CPU s %8.1f tok/s wall\n", name, n / ($4 + $5 - $1 - $2), n / ($6 - $3) }'
+    "$keel" generate --model "$models/$model" --prompts "$out/$name.jsonl" --ignore-eos --dtype "${dtype:-bf16}" \
+        --threads "$threads" --seed 1 --batch-size "$batch" --max-new-tokens 73 -v 2>&1 >/dev/null |
+        awk -v name="$name" '
+            { for (i = 2; i <= NF; i++) { if ($i ~ /^tokens\/s/) wall = $(i - 1); if ($i == "tokens/CPU") cpu = $(i - 1) } }
+            END { if (!cpu) exit 1; printf "%-22s %8.1f tok/CPU s %8.1f tok/s wall\n", name, cpu, wall }' || failed=1
 }
 
 objective() { # objective NAME PARAMS

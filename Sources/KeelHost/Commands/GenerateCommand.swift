@@ -131,7 +131,8 @@ package final class GenerateCommand {
         // Finished texts wait until those before them are printed: output is in the order of the prompts.
         var waiting: [Int: Completion] = [:]
         var next = 0
-        _ = try generator().run(
+        let generator = generator()
+        _ = try generator.run(
             requests(items), drawn: { try printer?.drawn($0, $1) },
             finished: { i, completion in
                 done += 1
@@ -145,6 +146,7 @@ package final class GenerateCommand {
                     next += 1
                 }
             })
+        Log.info(generator.statistics.line)
     }
 
     /// Generates and prints on standard output.

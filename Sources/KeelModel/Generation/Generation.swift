@@ -84,6 +84,41 @@ package struct GenerationStatistics: Sendable, Equatable {
     package var preemptions = 0
     /// Bytes of the cache that were in use at once.
     package var peakCacheBytes = 0
+    /// Steps that read prompts; their rows are the prompts'.
+    package var reading = Span()
+    /// Steps that only continued texts.
+    package var continuing = Span()
+
+    /// What steps of one kind took.
+    package struct Span: Sendable, Equatable {
+        /// Rows of prompts, or tokens drawn.
+        package var tokens = 0
+        /// Seconds of all threads.
+        package var cpu = 0.0
+        /// Seconds.
+        package var wall = 0.0
+    }
+
+    mutating func add(_ kind: WritableKeyPath<GenerationStatistics, Span>, _ span: Span) {
+        self[keyPath: kind].tokens += span.tokens
+        self[keyPath: kind].cpu += span.cpu
+        self[keyPath: kind].wall += span.wall
+    }
+
+    /// For people who ask how fast it was.
+    package var line: String {
+        func rate(_ seconds: Double) -> String {
+            seconds > 0 ? tenths(Double(continuing.tokens) / seconds) : "-"
+        }
+        func tenths(_ value: Double) -> String {
+            let whole = Int((value * 10).rounded())
+            return "\(whole / 10).\(whole % 10)"
+        }
+        return
+            "continued: \(continuing.tokens) tokens in \(tenths(continuing.wall)) s, \(rate(continuing.wall)) "
+            + "tokens/s, \(rate(continuing.cpu)) tokens/CPU s; prompts: \(reading.tokens) tokens in "
+            + "\(tenths(reading.wall)) s"
+    }
 }
 
 /// Keeps generating while it returns true; asked once per step.

@@ -55,7 +55,10 @@ package final class Generator {
         packed = PackedWeights()
         defer { packed = nil }
         while !roster.isDone && shouldContinue() {
+            let (cpu, wall) = (Clock.cpu(), Clock.now())
             let fresh = roster.admit()
+            let isReading = !fresh.isEmpty
+            let tokens = isReading ? fresh.reduce(0) { $0 + $1.prompt.count } : roster.running.count
             var hidden = try states(fresh, roster.running, roster.cache)
             try extend(roster.running, hidden: &hidden)
             for one in roster.running where one.finishReason == nil {
@@ -66,6 +69,10 @@ package final class Generator {
                 results[one.request] = completion
                 try finished(one.request, completion)
             }
+            statistics.add(
+                isReading ? \.reading : \.continuing,
+                GenerationStatistics.Span(
+                    tokens: tokens, cpu: Clock.cpu() - cpu, wall: Clock.now() - wall))
             statistics.preemptions = roster.preemptions
             statistics.peakCacheBytes = roster.cache.peakBytes
         }

@@ -40,7 +40,10 @@ import Testing
     @Test(arguments: VectorTests.names)
     func aRowsTextIsItsOwn(name: String) throws {
         let (model, requests) = try load(name)
-        let (batch, _) = try run(model, requests)
+        let (batch, spent) = try run(model, requests)
+        // The pass over the prompts draws the first token of each.
+        #expect(spent.continuing.tokens == 32 * 19 && spent.reading.tokens == spent.promptRows)
+        #expect(spent.continuing.cpu > 0 && spent.line.hasPrefix("continued: 608 tokens in "))
         #expect(batch.count == 32 && Set(batch.values.map(\.ids)).count > 16)
         let (other, _) = try run(model, requests.reversed())
         let (tight, statistics) = try run(model, requests, cacheTokens: 150)
