@@ -61,6 +61,18 @@ package final class PiecewiseFile: Sendable {
         }
     }
 
+    /// A range of 32-bit words, as a little-endian machine wrote them.
+    ///
+    /// - Throws: as `read`.
+    package func words(_ range: Range<Int>) throws -> [Int32] {
+        try [Int32](unsafeUninitializedCapacity: range.count) { buffer, count in
+            try read(
+                4 * range.lowerBound..<4 * range.upperBound,
+                into: UnsafeMutableRawBufferPointer(buffer))
+            count = range.count
+        }
+    }
+
     /// Refuses a file that was written to since it was opened: what was read of it may be of two files.
     ///
     /// - Throws: `KeelError` (io).

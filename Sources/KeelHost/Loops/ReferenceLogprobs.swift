@@ -13,12 +13,17 @@ final class ReferenceLogprobs {
     private let reference: FrozenReference
     private let cacheFolder: String?
     /// Of the reference as it is; nil keeps nothing on disk.
-    private var file: String?
+    private var file: RecordFile?
     private var version: Int
-    private var known: [String: [[Float]]] = [:]
-    private var isDirty = false
+    private var isWritable = true
+    /// What is not in the file, or not yet.
+    private var known: [RecordFile.Key: [[Float]]] = [:]
+    /// Of what is not in the file.
+    private var tokens = 0
 
-    private static let magic = "keel-reference-logprobs-3"
+    /// Tokens that wait in memory before the file gets them.
+    private static let tokensAtOnce = 1 << 18
+    private static let magic = "keel-reference-logprobs-4"
 
     /// - Parameter cacheFolder: where to keep them between runs; nil keeps them in memory only.
     ///
@@ -31,16 +36,15 @@ final class ReferenceLogprobs {
         try open()
     }
 
-    /// Reads what is known of the reference as it is.
+    /// Opens what is known of the reference as it is.
     private func open() throws {
         file = try cacheFolder.map {
             let name = SHA256.hex(
                 "\(ReferenceLogprobs.magic) \(Build.version) \(scorer.model.device.isa) "
                     + "\(try reference.contentHash()) \(scorer.temperature) \(scorer.model.dtype)"
             )
-            return Files.join($0, "reference/\(name.prefix(32)).jsonl")
+            return RecordFile(Files.join($0, "reference/\(name.prefix(32)).logprobs"))
         }
-        load()
     }
 
     /// Begins anew where the reference has become another model since.
@@ -48,7 +52,7 @@ final class ReferenceLogprobs {
         guard version != reference.version else { return }
         flush()
         version = reference.version
-        (known, isDirty) = ([:], false)
+        (known, tokens) = ([:], 0)
         try open()
     }
 
@@ -57,13 +61,14 @@ final class ReferenceLogprobs {
         try follow()
         return try rows.flatMap { row in
             let key = ReferenceLogprobs.key(row)
-            // A damaged line of the cache may read as fewer numbers.
-            if let values = known[key], values.map(\.count) == row.completions.map(\.count) {
-                return values
-            }
+            let counts = row.completions.map(\.count)
+            let kept =
+                known[key] ?? file?.words(key).flatMap { ReferenceLogprobs.values($0, counts) }
+            if let kept { return kept }
             let values = try scorer.logprobs([row])
             known[key] = values
-            isDirty = true
+            tokens += counts.reduce(0, +)
+            if tokens >= ReferenceLogprobs.tokensAtOnce { flush() }
             return values
         }
     }
@@ -72,61 +77,37 @@ final class ReferenceLogprobs {
     /// computed once.
     func logprobsOnce(_ rows: [TokenizedRow]) throws -> [[Float]] { try scorer.logprobs(rows) }
 
-    private static func key(_ row: TokenizedRow) -> String {
+    private static func key(_ row: TokenizedRow) -> RecordFile.Key {
         var hash = SHA256()
         for part in [row.prompt] + row.completions {
             hash.update(part)
             hash.update("|")
         }
-        return String(hash.hex().prefix(32))
+        return RecordFile.Key(hash)
     }
 
-    /// What tells that a line was read back as it was written.
-    private static func check(_ key: String, _ values: [[Float]]) -> String {
-        var hash = SHA256()
-        hash.update(key)
-        for list in values {
-            hash.update(list.map { Int32(bitPattern: $0.bitPattern) })
-            hash.update("|")
-        }
-        return String(hash.hex().prefix(16))
-    }
-
-    // MARK: The file: one JSON object per line, {"key": [[...], ...], "check": "..."}; lines that do not
-    // read back whole are forgotten.
-
-    private func load() {
-        guard let file, Files.isRegular(file), let bytes = try? Files.read(file) else { return }
-        for line in bytes.split(separator: UInt8(ascii: "\n")) {
-            guard let object = try? JSON.parse(Array(line), name: file).object,
-                let pair = object.pairs.first,
-                let lists = pair.value.array
-            else { continue }
-            let values = lists.map { ($0.array ?? []).compactMap { $0.double.map(Float.init) } }
-            guard object["check"]?.string == ReferenceLogprobs.check(pair.key, values) else {
-                continue
-            }
-            known[pair.key] = values
+    /// The bits of a record, completion by completion; nil for another number of them.
+    private static func values(_ words: [Int32], _ counts: [Int]) -> [[Float]]? {
+        guard words.count == counts.reduce(0, +) else { return nil }
+        var next = 0
+        return counts.map { count in
+            defer { next += count }
+            return words[next..<next + count].map { Float(bitPattern: UInt32(bitPattern: $0)) }
         }
     }
 
     /// Writes what is new to disk; a cache that cannot be written costs time later, not the run.
     func flush() {
-        guard isDirty, let file else { return }
+        guard let file, isWritable, !known.isEmpty else { return }
         do {
-            try Files.makeDirectory(Files.parent(file))
-            try AtomicWrite.file(file) { output in
-                for (key, lists) in known.sorted(by: { $0.key < $1.key }) {
-                    let value = JSON.array(lists.map { .array($0.map { .double(Double($0)) }) })
-                    let line: JSON = [
-                        key: value, "check": .string(ReferenceLogprobs.check(key, lists)),
-                    ]
-                    try output.write(line.text() + "\n")
-                }
+            let records = known.map { key, lists in
+                (key: key, words: lists.joined().map { Int32(bitPattern: $0.bitPattern) })
             }
-            isDirty = false
+            // What another run's writing delays goes with the next rows.
+            if try file.append(records) { (known, tokens) = ([:], 0) }
         } catch {
             Log.warning("the cache of reference log-probs could not be written: \(error)")
+            isWritable = false
         }
     }
 }
