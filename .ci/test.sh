@@ -83,7 +83,7 @@ check no-todo no_todo
 check sanitizer-build sanitized build
 check sanitizer-build-tests sanitized build --build-tests
 tests sanitizer sanitized test --skip-build \
-    --filter 'JSONTests|ConfigReader|Safetensors|Hostile|BadInput|BrokenFiles'
+    --filter 'JSONTests|ConfigReader|Safetensors|Hostile|BadInput|BrokenFiles|TokenCache|RecordFile'
 check fuzz .ci/fuzz.sh 3000
 
 summary "make test"

@@ -120,6 +120,12 @@ package final class OutputFile: @unchecked Sendable {
         if buffer.count >= 1 << 16 { try flush() }
     }
 
+    /// Words as the machine has them: little-endian.
+    package func write(_ words: [Int32]) throws {
+        words.withUnsafeBytes { buffer.append(contentsOf: $0) }
+        if buffer.count >= 1 << 16 { try flush() }
+    }
+
     package func write(_ bytes: UnsafeMutableRawBufferPointer) throws {
         try write(UnsafeRawBufferPointer(bytes))
     }

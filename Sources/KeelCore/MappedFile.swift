@@ -41,6 +41,21 @@ package final class MappedFile: @unchecked Sendable {
         return try body(UnsafeRawBufferPointer(rebasing: bytes[range]))
     }
 
+    /// Whole 32-bit words, as a little-endian machine wrote them.
+    package var wordCount: Int { count / 4 }
+
+    /// A copy of some words.
+    ///
+    /// - Parameter range: inside the file; the caller has checked it.
+    package func words(_ range: Range<Int>) -> [Int32] {
+        withBytes(4 * range.lowerBound..<4 * range.upperBound) { bytes in
+            [Int32](unsafeUninitializedCapacity: range.count) { words, count in
+                UnsafeMutableRawBufferPointer(words).copyMemory(from: bytes)
+                count = range.count
+            }
+        }
+    }
+
     deinit {
         if let start = bytes.baseAddress {
             munmap(UnsafeMutableRawPointer(mutating: start), bytes.count)

@@ -16,7 +16,7 @@ package final class Dataset: Sendable {
     private let found: RowKind
     private let conversion: RowConversion
     /// What the rows say besides their texts.
-    package let values: [RowValues]
+    package let values: DatasetValues
     /// The row of the file, and which of the rows that it became; nil where they are the same.
     private let origins: [(row: Int32, part: Int32)]?
     /// What was converted, for the log.
@@ -150,7 +150,7 @@ package final class Dataset: Sendable {
 
     /// What all rows become.
     private struct Contents {
-        var values: [RowValues] = []
+        var values = DatasetValues()
         var origins: [(row: Int32, part: Int32)] = []
         /// Rows of the file that gave none.
         var unused = 0

@@ -3,15 +3,15 @@ import KeelCore
 /// The lines of a JSONL file, mapped; blank lines do not count as rows.
 package final class JSONLReader: Sendable {
     private let file: MappedFile
-    /// Byte ranges of the rows.
-    private let ranges: [Range<Int>]
-    /// Line numbers of the rows, from 1.
-    private let lines: [Int]
+    /// Where each row begins; it ends with its line.
+    private let starts: [Int]
+    /// Line numbers of the rows, from 1; nil where no line is blank.
+    private let lines: [Int]?
     /// SHA-256 of the whole file.
     package let contentHash: String
 
     package var path: String { file.path }
-    package var count: Int { ranges.count }
+    package var count: Int { starts.count }
 
     /// - Throws: `KeelError`: noInput for a missing file, badData for one without rows.
     package init(_ path: String) throws {
@@ -22,7 +22,7 @@ package final class JSONLReader: Sendable {
         }
         let file = try MappedFile(path)
         self.file = file
-        var ranges: [Range<Int>] = []
+        var starts: [Int] = []
         var lines: [Int] = []
         contentHash = withExtendedLifetime(file) {
             let bytes = file.bytes
@@ -35,7 +35,7 @@ package final class JSONLReader: Sendable {
                 let isEnd = at == bytes.count || bytes[at] == 0x0A
                 if isEnd {
                     if !isBlank {
-                        ranges.append(start..<at)
+                        starts.append(start)
                         lines.append(line)
                     }
                     start = at + 1
@@ -47,23 +47,26 @@ package final class JSONLReader: Sendable {
             }
             return SHA256.hex(bytes)
         }
-        guard !ranges.isEmpty else {
+        guard !starts.isEmpty else {
             throw KeelError(
                 "data",
                 file.count == 0 ? "the data file is empty" : "the data file has only blank lines",
                 at: path,
                 fix: "give a file with one JSON object per line", code: .badData)
         }
-        self.ranges = ranges
-        self.lines = lines
+        self.starts = starts
+        self.lines = lines.last == lines.count ? nil : lines
     }
 
     /// `file:line` of a row.
-    package func place(_ row: Int) -> String { "\(path):\(lines[row])" }
+    package func place(_ row: Int) -> String { "\(path):\(lines?[row] ?? row + 1)" }
 
     /// The bytes of a row.
     package func bytes(_ row: Int) -> [UInt8] {
-        withExtendedLifetime(file) { Array(file.bytes[ranges[row]]) }
+        withExtendedLifetime(file) {
+            let rest = file.bytes[starts[row]...]
+            return Array(rest[..<(rest.firstIndex(of: 0x0A) ?? rest.endIndex)])
+        }
     }
 
     /// The value of a row.

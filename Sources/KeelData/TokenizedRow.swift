@@ -1,3 +1,18 @@
+/// How many tokens a row has.
+package struct RowShape: Sendable, Equatable {
+    /// The row's number in its file.
+    package var index: Int
+    package var prompt: Int
+    /// Of each completion.
+    package var completions: [Int]
+
+    package init(index: Int, prompt: Int, completions: [Int]) {
+        (self.index, self.prompt, self.completions) = (index, prompt, completions)
+    }
+
+    package var tokens: Int { completions.reduce(prompt, +) }
+}
+
 /// A data row as token ids: one prompt and its continuations.
 ///
 /// A pair has two completions (chosen, rejected), a prompt-completion row one. Plain text has its

@@ -45,7 +45,7 @@ struct ConversationTests {
         limits.trainsPrompt = trained == .all
         let tokens = try TokenizedDataset.tokenize(
             data, tokenizer: tokenizer, limits: limits, cacheDirectory: nil)
-        guard let row = tokens.rows.first else { return ["dropped \(tokens.dropped)"] }
+        guard let row = tokens.rows.first else { return ["dropped \(tokens.counts.dropped)"] }
         let sides = try row.completions.indices.map { side in
             var (text, part, isTrained) = ("", [Int32](), false)
             for (id, mark) in zip(row.completions[side], row.mask(side)) + [(-1, false)] {

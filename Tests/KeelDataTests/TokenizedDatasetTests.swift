@@ -83,7 +83,7 @@ struct TokenizedDatasetTests {
         let cut = try tokens([line], .preference, LengthLimits(maxLength: limit))
         #expect(cut.rows[0].completions[0] == Array(full.completions[0].prefix(3)))
         #expect(cut.rows[0].completions[1] == full.completions[1])
-        #expect(cut.truncated == 1)
+        #expect(cut.counts.truncated == 1)
         #expect(cut.notes == ["1 of 1 rows cut to the length limits; a cut answer has no EOS"])
         let short = try tokens([line], .preference, LengthLimits(maxCompletionLength: 2))
         #expect(short.rows[0].completions.map(\.count) == [2, 2])
@@ -96,7 +96,7 @@ struct TokenizedDatasetTests {
         ]
         let data = try tokens(lines, .promptCompletion, LengthLimits(maxLength: 5))
         #expect(data.rows.map(\.index) == [1])
-        #expect(data.droppedLongPrompt == 1)
+        #expect(data.counts.droppedLongPrompt == 1)
         #expect(
             data.notes == [
                 "1 of 2 rows dropped: the prompt alone has max_length (5) tokens or more"
@@ -129,7 +129,7 @@ struct TokenizedDatasetTests {
             [#"{"prompt": "", "chosen": "x", "rejected": "y"}"#], .preference, model: Fixture.smollm
         )
         #expect(pairs.rows.isEmpty)
-        #expect(pairs.droppedEmptyPrompt == 1)
+        #expect(pairs.counts.droppedEmptyPrompt == 1)
     }
 
     /// The counts that TRL 1.16 reports for the same file and model (bench/parity/README.md).
@@ -140,9 +140,9 @@ struct TokenizedDatasetTests {
         let data = try tokens(
             lines, .preference, LengthLimits(maxLength: 512),
             model: Files.join(Fixture.shared, "data/models/stories260k"))
-        #expect(data.dropped == 127)
+        #expect(data.counts.dropped == 127)
         #expect(data.rows.count == 385)
-        #expect(data.truncated == 105)
+        #expect(data.counts.truncated == 105)
     }
 }
 

@@ -7,7 +7,7 @@ import KeelText
 /// The answers and texts that a data file itself holds, and how surprising a model finds them.
 struct DataAnswers {
     /// Rows with one or two completions.
-    private let rows: [TokenizedRow]
+    private let rows: TokenizedRows
     private let kind: RowKind
 
     /// Reads the answers of a file; nil where it holds prompts only.
@@ -28,10 +28,12 @@ struct DataAnswers {
         limits.keepsPromptEnd = config.truncationSide == .left
         let tokens = try TokenizedDataset.tokenize(
             data, tokenizer: tokenizer, limits: limits, cacheDirectory: nil)
-        for note in tokens.notes where tokens.dropped + tokens.truncated > 0 {
+        for note in tokens.notes where tokens.counts.dropped + tokens.counts.truncated > 0 {
             Log.notice("the data's own answers: \(note)")
         }
-        rows = tokens.rows.filter { data.fileRow($0.index) < limit ?? .max }
+        var rows = tokens.rows
+        if let limit { rows.keep { data.fileRow($0) < limit } }
+        self.rows = rows
         kind = data.kind
     }
 
@@ -61,7 +63,7 @@ struct DataAnswers {
             Log.warning("no perplexity of the data's own answers: no token of them can be scored")
             return []
         }
-        let flat = try SequenceScorer(model: model, temperature: 1).logprobs(rows)
+        let flat = try SequenceScorer(model: model, temperature: 1).logprobs(Array(rows))
         var sums = [(nats: Double, tokens: Double)](repeating: (0, 0), count: 2)
         var next = 0
         for row in rows {

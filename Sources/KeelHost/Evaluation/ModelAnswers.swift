@@ -39,9 +39,9 @@ struct ModelAnswers {
         let tokens = try TokenizedDataset.tokenize(
             dataset, tokenizer: tokenizer,
             limits: LengthLimits(maxLength: model.contextLength - 1), cacheDirectory: nil)
-        if tokens.dropped > 0 {
+        if tokens.counts.dropped > 0 {
             Log.warning(
-                "\(source.name): \(tokens.dropped) prompts leave no room for an answer; they are left out"
+                "\(source.name): \(tokens.counts.dropped) prompts leave no room for an answer; they are left out"
             )
         }
         return tokens.rows.filter { $0.index < rows ?? .max }.map { Prompt($0, of: dataset) }

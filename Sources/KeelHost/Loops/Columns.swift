@@ -86,15 +86,15 @@ extension ColumnBatch {
 
     /// The columns that a data sampler may order rows by: their `length`, for every side; of ranked lists the
     /// longest candidate's.
-    static func lengths(of rows: [TokenizedRow], _ sides: Sides) -> [String: Column] {
+    static func lengths(of rows: [RowShape], _ sides: Sides) -> [String: Column] {
         if sides.isRanked {
-            let longest = rows.map { Int32($0.completions.map(\.count).max() ?? 0) }
+            let longest = rows.map { Int32($0.completions.max() ?? 0) }
             return ["length": Column(ints: longest)]
         }
         var columns: [String: Column] = [:]
         for (side, prefix) in sides.prefixes.enumerated() {
             columns[prefix + "length"] = Column(
-                ints: rows.map { Int32($0.completions[side].count) })
+                ints: rows.map { Int32($0.completions[side]) })
         }
         return columns
     }

@@ -14,7 +14,7 @@ final class EpochRows {
     private let order: EpochOrder
     private let sampler: DataSamplerInstance?
     private let seed: UInt64
-    private let columns: [String: Column]
+    private let columns: () -> [String: Column]
     private let row: (Int) -> JSON
     private let lap: Lap
     /// The order of the epoch in use, asked for once, and the sampler's state from before it was asked.
@@ -24,12 +24,13 @@ final class EpochRows {
     ///   - count: rows of the data set.
     ///   - perStep: rows that a step takes, over all ranks.
     ///   - sampler: nil = every row once an epoch, in random order.
-    ///   - columns: [count] columns that the sampler may read for its order.
+    ///   - columns: [count] columns that the sampler may read for its order; made when it is asked.
     ///   - row: a data set row, for a sampler that needs them.
     ///   - seed: of the order without a sampler.
     ///   - lap: where the first epoch of these rows begins.
     init(
-        count: Int, perStep: Int, sampler: DataSamplerInstance?, columns: [String: Column] = [:],
+        count: Int, perStep: Int, sampler: DataSamplerInstance?,
+        columns: @escaping () -> [String: Column] = { [:] },
         row: @escaping (Int) -> JSON = { _ in .null }, seed: UInt64 = 0, lap: Lap = Lap()
     ) {
         self.seed = seed
@@ -80,7 +81,7 @@ final class EpochRows {
     private func order(of epoch: Int, by sampler: DataSamplerInstance) throws -> [Int] {
         let needsRows = sampler.needs.contains { $0 == "row" || $0 == "row?" }
         return try sampler.order(
-            epoch: epoch, count: order.rowCount, columns: columns,
+            epoch: epoch, count: order.rowCount, columns: columns(),
             rows: needsRows ? (0..<order.rowCount).map(row) : [],
             context: CallContext(facts: ["rows_per_step": Double(order.rowsPerStep)]))
     }

@@ -24,7 +24,7 @@ struct Mismatched {
     }
 
     /// - Throws: `KeelError` (badData) when all rows have the same prompt.
-    static func check(_ rows: [TokenizedRow], at path: String) throws {
+    static func check(_ rows: TokenizedRows, at path: String) throws {
         guard let first = rows.first, !rows.contains(where: { $0.prompt != first.prompt }) else {
             return
         }

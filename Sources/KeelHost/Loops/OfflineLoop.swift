@@ -72,8 +72,8 @@ final class OfflineLoop: TrainingLoop {
     ) -> EpochRows {
         EpochRows(
             count: places.count, perStep: perStep, sampler: sampler,
-            columns: rows.orderColumns(of: places, update.sides).merging(given) { $1 },
-            row: { rows.raw(rows.rows[places[$0]].index) }, seed: seed, lap: lap)
+            columns: { rows.orderColumns(of: places, update.sides).merging(given) { $1 } },
+            row: { rows.raw(rows.rows.index(of: places[$0])) }, seed: seed, lap: lap)
     }
 
     /// The order of the rows that are kept, as far as is known.
@@ -117,13 +117,15 @@ final class OfflineLoop: TrainingLoop {
     func planned(from step: Int, count: Int) throws -> [PlannedRows] {
         guard hasBegun || !preparesDataset else {
             // Which rows are kept is not known yet: the longest together are the worst there can be.
-            let shapes = rows.rows.map { PlannedRows.Shape($0) }.sorted { $0.tokens > $1.tokens }
+            let shapes = rows.rows.indices.map { rows.rows.shape(of: $0) }.sorted {
+                $0.tokens > $1.tokens
+            }
             return [PlannedRows(step: step, rows: Array(shapes.prefix(perStep)))]
         }
         let end = step - order.stepInEpoch(step) + stepsPerEpoch
         return try (step..<min(step + count, end)).map { step in
             let places = try order.rows(of: step).map { prepared?.kept[$0] ?? $0 }
-            return PlannedRows(step: step, rows: rows[places].map { .init($0) })
+            return PlannedRows(step: step, rows: places.map { rows.rows.shape(of: $0) })
         }
     }
 

@@ -4,9 +4,9 @@ import KeelData
 
 /// The rows of an offline phase: their tokens, and what the data says of them.
 struct OfflineRows {
-    let rows: [TokenizedRow]
+    let rows: TokenizedRows
     /// By the rows' numbers.
-    let values: [RowValues]
+    let values: DatasetValues
     /// The data set row behind a number.
     let raw: (Int) -> JSON
     /// The prompt behind a number as rewards read it, where that is another than the tokens' text.
@@ -16,7 +16,7 @@ struct OfflineRows {
 
     /// - Parameter values: of all rows of the file; empty = nothing is said of any.
     init(
-        rows: [TokenizedRow], values: [RowValues] = [],
+        rows: TokenizedRows, values: DatasetValues = DatasetValues(),
         spoken: @escaping (Int) -> String? = { _ in nil }, raw: @escaping (Int) -> JSON
     ) {
         self.rows = rows
@@ -40,7 +40,7 @@ struct OfflineRows {
         }
     }
 
-    static var none: OfflineRows { OfflineRows(rows: []) { _ in .null } }
+    static var none: OfflineRows { OfflineRows(rows: TokenizedRows()) { _ in .null } }
 
     /// The same rows, with the prompts that they have in common numbered.
     func grouped() -> OfflineRows {
@@ -87,7 +87,7 @@ struct OfflineRows {
         var columns: [String: Column] = [:]
         if !groups.isEmpty { columns["group"] = Column(ints: places.map { groups[$0] }) }
         guard !values.isEmpty else { return columns }
-        let own = places.map { values[rows[$0].index] }
+        let own = places.map { values[rows.index(of: $0)] }
         func all<T>(_ value: (RowValues) -> T?) -> [T]? {
             let list = own.compactMap(value)
             return list.count == own.count ? list : nil
@@ -95,7 +95,7 @@ struct OfflineRows {
         if let labels = all(\.label) { columns["label"] = Column(labels.map { $0 ? 1 : 0 }) }
         if let list = all(\.seqValue) { columns["seq_values"] = Column(list) }
         if sides.isRanked {
-            let counts = places.map { rows[$0].completions.count }
+            let counts = places.map { rows.shape(of: $0).completions.count }
             columns["rank"] = .paddedInts(zip(own, counts).map { $0.ranks($1).map { Int32($0) } })
             columns["sft_index"] = Column(ints: own.map { Int32($0.sftIndex ?? 0) })
             if let rewards = all(\.rewards) { columns["rewards"] = .padded(rewards) }
@@ -114,8 +114,9 @@ struct OfflineRows {
 
     /// The columns that a data sampler may order rows by: `[N]` each.
     func orderColumns(of places: [Int], _ sides: Sides) -> [String: Column] {
-        var columns = ColumnBatch.lengths(of: self[places], sides)
-        columns["prompt_length"] = Column(ints: places.map { Int32(rows[$0].prompt.count) })
+        let shapes = places.map { rows.shape(of: $0) }
+        var columns = ColumnBatch.lengths(of: shapes, sides)
+        columns["prompt_length"] = Column(ints: shapes.map { Int32($0.prompt) })
         for (name, column) in dataColumns(of: places, sides) where column.shape.count == 1 {
             columns[name] = column
         }

@@ -6,15 +6,13 @@ import OrderedCollections
 
 /// Batches from the policy itself: prompts, generate, score, `prepare`, several passes of loss and step.
 final class OnlineLoop: TrainingLoop {
-    private let prompts: [Prompt]
-    private let valid: [Prompt]
+    private let prompts: DatasetPrompts
+    private let valid: DatasetPrompts?
     private let maker: RolloutMaker
     private let update: PolicyUpdate
     private let config: RunConfig
     /// Of prompts, by rollouts.
     private let order: EpochRows
-    /// Where a data set row stands among the prompts.
-    private let numbers: [Int: Int]
     /// Optimizer steps that one rollout serves.
     private let stepsPerRollout: Int
     private let rowsPerStep: Int
@@ -38,7 +36,7 @@ final class OnlineLoop: TrainingLoop {
     private static let logprobTolerance = 1e-3
 
     init(
-        prompts: [Prompt], valid: [Prompt], maker: RolloutMaker, update: PolicyUpdate,
+        prompts: DatasetPrompts, valid: DatasetPrompts?, maker: RolloutMaker, update: PolicyUpdate,
         sampler: DataSamplerInstance, config: RunConfig
     ) {
         self.prompts = prompts
@@ -54,10 +52,8 @@ final class OnlineLoop: TrainingLoop {
         promptsPerRollout = rolloutRows / maker.samplesPerPrompt
         order = EpochRows(
             count: prompts.count, perStep: promptsPerRollout, sampler: sampler,
-            columns: ["prompt_length": Column(ints: prompts.map { Int32($0.tokens.count) })],
-            row: { prompts[$0].json })
-        numbers = Dictionary(
-            prompts.enumerated().map { ($1.row, $0) }, uniquingKeysWith: { first, _ in first })
+            columns: { ["prompt_length": Column(ints: prompts.rows.promptLengths)] },
+            row: { prompts.json($0) })
         update.keepsRows = order.hasFeedback
     }
 
@@ -78,12 +74,9 @@ final class OnlineLoop: TrainingLoop {
         return try (step..<min(step + count, end)).map { step in
             // As if every completion went to its limit.
             let rows = try order.rows(of: step / stepsPerRollout).flatMap { number in
-                let prompt = prompts[number].tokens.count
-                return (0..<maker.samplesPerPrompt).map { _ in
-                    PlannedRows.Shape(
-                        index: prompts[number].row, prompt: prompt,
-                        longest: max(1, min(room, context - prompt)))
-                }
+                var shape = prompts.rows.shape(of: number)
+                shape.completions = [max(1, min(room, context - shape.prompt))]
+                return [RowShape](repeating: shape, count: maker.samplesPerPrompt)
             }
             let (start, size) = (
                 step % stepsPerRollout * rowsPerStep % max(1, rows.count), rowsPerStep
@@ -136,7 +129,7 @@ final class OnlineLoop: TrainingLoop {
             rows: Array(rollout.rows[range]), columns: rollout.columns.slice(range),
             rates: update.rates(at: step), context: context
         ) {
-            let used = rollout.rows[range].compactMap { numbers[$0.index] }
+            let used = rollout.rows[range].compactMap { prompts.rows.place(ofIndex: $0.index) }
             try order.feedback(rows: used, batch: $0, context: context)
         }
         maker.trace?.span("update", lane: "run", from: begin, to: Clock.now())
@@ -226,14 +219,14 @@ final class OnlineLoop: TrainingLoop {
     }
 
     func evaluate(step: Int) throws -> OrderedDictionary<String, Double> {
-        guard !valid.isEmpty else { return [:] }
+        guard let valid else { return [:] }
         let once = RolloutMaker(
             sampling: maker.sampling, rewards: maker.rewards, reference: maker.reference,
             samplesPerPrompt: 1)
         // The same draws at every evaluation: the curve shows the model, not the dice.
         let context = update.context(step: step, epoch: epoch(after: step))
         let made = try once.make(
-            valid, stream: 0, place: "evaluate", purpose: .evaluation, context: context)
+            valid.all, stream: 0, place: "evaluate", purpose: .evaluation, context: context)
         var metrics = made.rollout.metrics
         for name in ["reward_std", "frac_reward_zero_std"] { metrics[name] = nil }
         metrics = metrics.filter {
@@ -289,9 +282,9 @@ final class OnlineLoop: TrainingLoop {
         guard let stored = state["rollout"], let number = stored["number"]?.int else { return }
         let rows = try (stored["rows"]?.array ?? []).map { try TokenizedRow(json: $0) }
         var columns = try ColumnBatch(rows: rows.count, columnsJSON: stored["columns"] ?? [:])
-        let raw = Dictionary(
-            prompts.map { ($0.row, $0.json) }, uniquingKeysWith: { first, _ in first })
-        columns.rowJSON = rows.map { raw[$0.index] ?? .null }
+        columns.rowJSON = rows.map {
+            prompts.rows.place(ofIndex: $0.index).map(prompts.json) ?? .null
+        }
         columns.rowIDs = rows.map { UInt64($0.index) }
         columns.tokens = rows.map { $0.prompt + ($0.completions.first ?? []) }
         columns.promptLengths = rows.map(\.prompt.count)

@@ -2,31 +2,9 @@ import KeelData
 
 /// The rows of a step to come, as far as memory follows from them.
 struct PlannedRows {
-    /// Tokens of a row's prompt and of each completion.
-    struct Shape {
-        var index: Int
-        var prompt: Int
-        var completions: [Int]
-
-        init(_ row: TokenizedRow) {
-            index = row.index
-            prompt = row.prompt.count
-            completions = row.completions.map(\.count)
-        }
-
-        var tokens: Int { completions.reduce(prompt, +) }
-
-        /// A completion yet to be sampled.
-        init(index: Int, prompt: Int, longest: Int) {
-            self.index = index
-            self.prompt = prompt
-            completions = [longest]
-        }
-    }
-
     /// Of the phase, from 0.
     var step: Int
-    var rows: [Shape]
+    var rows: [RowShape]
 
     /// The packed tokens and targets of each micro-batch.
     ///

@@ -20,7 +20,7 @@ struct PreparedDataset {
         _ offline: OfflineRows, update: PolicyUpdate,
         reference: ReferenceLogprobs?, context: CallContext, mayKeepNone: Bool = false
     ) throws -> (dataset: PreparedDataset, reported: MetricSums) {
-        let rows = offline.rows
+        let rows = Array(offline.rows)
         var batch = offline.columns(of: Array(rows.indices), update.sides, isWhole: true)
         let before = Set(batch.columns.keys)
         let reported = try update.objective.prepare(

@@ -12,7 +12,7 @@ import KeelText
 /// Ouyang et al. 2022, InstructGPT, equation 2. Rows are drawn epoch by epoch in an order that follows from the
 /// seed and the step's number, so there is no state to save.
 final class PtxRows {
-    private let rows: [TokenizedRow]
+    private let rows: TokenizedRows
     private let coef: Double
     private let order: EpochOrder
     private let seed: UInt64

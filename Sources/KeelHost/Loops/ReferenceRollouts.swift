@@ -66,11 +66,12 @@ struct ReferenceRollouts {
         let lengths = kept.map { Double($0.tokens.count) }
         let prompts = prompts
         let rows = OfflineRows(
-            rows: kept.enumerated().map {
-                TokenizedRow(
-                    index: $0, prompt: prompts[$1.prompt].tokens, completions: [$1.tokens])
-            },
-            values: rewards.map { RowValues(rewards: [$0]) },
+            rows: TokenizedRows(
+                kept.enumerated().map {
+                    TokenizedRow(
+                        index: $0, prompt: prompts[$1.prompt].tokens, completions: [$1.tokens])
+                }),
+            values: DatasetValues(rewards.map { RowValues(rewards: [$0]) }),
             raw: { prompts[kept[$0].prompt].json })
         return (
             rows,

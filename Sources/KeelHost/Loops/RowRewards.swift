@@ -64,7 +64,7 @@ struct RowRewards {
         _ part: inout RunData.Part, _ name: String, _ notes: inout [String]
     ) throws {
         let source = config.data.rewardSource
-        let kept = part.tokens.rows.map(\.index)
+        let kept = part.tokens.rows.indexes
         if source != .plugins, try takeFromData(&part, kept, name, &notes) { return }
         guard source != .data, !plugins.isEmpty else {
             throw KeelError(
@@ -178,7 +178,7 @@ struct RowRewards {
         }
         for completion in dropped { described[completion].isDropped = true }
         let combined = try composition.combine(scores, rows: described) { file.place(places[$0]) }
-        set(&part, rows.map(\.index), combined.rewards, &notes, name)
+        set(&part, rows.indexes, combined.rewards, &notes, name)
         let titles = config.rewards.map(\.shownName).joined(separator: ", ")
         notes.append("data.\(name): \(answers) completions were scored by \(titles)")
     }
@@ -245,14 +245,12 @@ struct RowRewards {
 
     /// Puts the candidates of a ranked row in the order of their rewards, best first.
     private func sort(_ part: inout RunData.Part, _ place: Int) {
-        let index = part.tokens.rows[place].index
+        let index = part.tokens.rows.index(of: place)
         guard let rewards = part.values[index].rewards else { return }
         let order = rewards.indices.sorted {
             rewards[$0] == rewards[$1] ? $0 < $1 : rewards[$0] > rewards[$1]
         }
-        part.tokens.rows[place].completions = order.map {
-            part.tokens.rows[place].completions[$0]
-        }
+        part.tokens.rows.sort(place, by: order)
         part.values[index].rewards = order.map { rewards[$0] }
         part.values[index].order = part.values[index].order.map { known in order.map { known[$0] } }
         part.values[index].sftIndex = part.values[index].sftIndex.flatMap(order.firstIndex(of:))
@@ -274,7 +272,7 @@ struct RowRewards {
             if part.rows.kind == .ranked { sort(&part, place) }
         }
         guard !dropped.isEmpty else { return }
-        part.tokens.rows.removeAll { dropped.contains($0.index) }
+        part.tokens.rows.keep { !dropped.contains($0) }
         notes.append(
             "data.\(name): \(dropped.count) rows dropped: a reward failed on them, or none applies")
     }

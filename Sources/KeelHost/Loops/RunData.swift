@@ -11,16 +11,17 @@ struct RunData {
         let rows: Dataset
         var tokens: TokenizedDataset
         /// By the rows' numbers.
-        var values: [RowValues]
+        var values: DatasetValues
 
         /// What became of the rows: in the file's terms, as metrics are named.
         var counts: [(String, Int)] {
-            [
+            let found = tokens.counts
+            return [
                 ("rows", rows.count), ("used", tokens.rows.count),
-                ("dropped_empty", tokens.droppedEmptyAnswer + tokens.droppedEmptyPrompt),
-                ("dropped_long_prompt", tokens.droppedLongPrompt),
-                ("dropped_no_reward", rows.count - tokens.dropped - tokens.rows.count),
-                ("truncated", tokens.truncated),
+                ("dropped_empty", found.droppedEmptyAnswer + found.droppedEmptyPrompt),
+                ("dropped_long_prompt", found.droppedLongPrompt),
+                ("dropped_no_reward", rows.count - found.dropped - tokens.rows.count),
+                ("truncated", found.truncated),
             ]
         }
 
@@ -81,7 +82,8 @@ struct RunData {
             hashes.append((name, rows.contentHash))
             guard !tokens.rows.isEmpty else {
                 throw KeelError(
-                    "data", "no row is left after tokenising (\(tokens.dropped) dropped)", at: path,
+                    "data", "no row is left after tokenising (\(tokens.counts.dropped) dropped)",
+                    at: path,
                     fix: "raise data.max_length, or look at the rows", code: .badData)
             }
             return Part(rows: rows, tokens: tokens, values: rows.values)

@@ -89,7 +89,7 @@ final class RunSetup {
             heads: plan, phases: planned, needs: needs,
             isCoupled: component.flags.contains(.coupled), threads: reading.threads,
             longestPrompt: planned.first(where: \.isOnline).flatMap { data[$0.dataKind] }?
-                .train.tokens.rows.map(\.prompt.count).max())
+                .train.tokens.rows.promptLengths.max().map { Int($0) })
         // Before anything large is loaded; the steps' own share is not known yet.
         // What is wrong with a model is told where it is loaded.
         if let plan = try? memory.plan(config) { try memory.check(plan, config) }
@@ -295,11 +295,8 @@ final class RunSetup {
         _ sampling: Sampling, _ rewards: RewardSet, _ reference: ReferenceLogprobs?,
         _ config: RunConfig, _ trace: Trace?
     ) -> OnlineLoop {
-        let prompts = { (data: RunData.Part) in
-            data.tokens.rows.map { Prompt($0, of: data.rows) }
-        }
         return OnlineLoop(
-            prompts: prompts(rows.train), valid: rows.valid.map(prompts) ?? [],
+            prompts: DatasetPrompts(rows.train), valid: rows.valid.map(DatasetPrompts.init),
             maker: RolloutMaker(
                 sampling: sampling, rewards: rewards, reference: reference,
                 samplesPerPrompt: config.train.numGenerations, trace: trace),

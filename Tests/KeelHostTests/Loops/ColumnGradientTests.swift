@@ -59,7 +59,8 @@ import Testing
         let columns = rows.columns(of: Array(0..<rows.count), update.sides)
         #expect(columns.columns["valid"]?.values == [1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0])
         #expect(columns.columns["rank"]?.values == [0, 1, 2, 0, 0, 0, 0, 1, 1, 0, 1, 0])
-        try PhaseBench.expectGradients(update, rows: rows.rows, columns: columns, splits: splits)
+        try PhaseBench.expectGradients(
+            update, rows: Array(rows.rows), columns: columns, splits: splits)
     }
 
     /// A list of two is a pair: the same sums, whatever the shape of the columns.
@@ -94,8 +95,9 @@ import Testing
             return row
         }
         let rewards = [[1.5, 0.5, -1], [0.25, 0.25], [2, -0.5, -0.5], [1, 0]]
-        return OfflineRows(rows: rows, values: rewards.map { RowValues(rewards: $0) }) { _ in .null
-        }
+        return OfflineRows(
+            rows: TokenizedRows(rows),
+            values: DatasetValues(rewards.map { RowValues(rewards: $0) }), raw: { _ in .null })
     }
 
     /// The score of a completion does not depend on the packing: it is that of the whole text.

@@ -7,10 +7,11 @@ import Testing
 @Suite struct MismatchedTests {
     private func rows(_ prompts: [Int32]) -> OfflineRows {
         OfflineRows(
-            rows: prompts.enumerated().map { number, prompt in
-                TokenizedRow(
-                    index: number, prompt: [prompt], completions: [[Int32(100 + number), 7, 8]])
-            }
+            rows: TokenizedRows(
+                prompts.enumerated().map { number, prompt in
+                    TokenizedRow(
+                        index: number, prompt: [prompt], completions: [[Int32(100 + number), 7, 8]])
+                })
         ) { _ in .null }
     }
 
