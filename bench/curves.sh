@@ -12,7 +12,7 @@
 # size    the same in rows of 512 for m1, m10, m135 and m360
 # threads the same for m135 with 1 and 2 threads
 # steps   1,000 steps of DPO of m1: CPU time of a token and memory (without files), a hundred steps a line
-# rows    an epoch of DPO of m1 over 1,000 rows to all of them
+# rows    an epoch of DPO of m1 over 1,000, 4,000 and 16,000 rows of the same lengths
 #
 # THREADS (2) and OUT (a scratch folder) come from the environment. The first step of a run is left out where steps are
 # counted: it makes memory and kernels.
@@ -131,10 +131,13 @@ for curve; do
             }'
         ;;
     rows)
-        for count in 1000 2000 4000 $(wc -l <"$data"); do
-            head -n "$count" "$data" >"$out/rows.jsonl"
+        # The same thousand rows again and again, each time another row by a number in front: only how many there are differs.
+        for times in 1 4 16; do
+            for time in $(seq "$times"); do
+                head -n 1000 "$data" | awk -v time="$time" '{ sub(/"prompt": *"/, sprintf("&%06d ", 1000 * time + NR)); print }'
+            done >"$out/rows.jsonl"
             train rows m1 dpo "$out/rows.jsonl" "$threads" train.num_train_epochs=1 train.per_device_train_batch_size=8
-            report rows "$count rows"
+            report rows "${times},000 rows"
         done
         ;;
     *)

@@ -27,6 +27,16 @@ package enum RowKind: String, Sendable, CaseIterable {
         }
     }
 
+    /// How many completions a row of this kind has.
+    var completions: ClosedRange<Int> {
+        switch self {
+        case .prompt: 0...0
+        case .text, .promptCompletion, .unpaired, .scored: 1...1
+        case .preference: 2...2
+        case .ranked: 1...Int.max
+        }
+    }
+
     /// Names that `data.columns` may give to fields of a file.
     package static let fieldNames =
         Row.fields + [

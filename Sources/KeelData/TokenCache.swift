@@ -26,6 +26,7 @@ struct TokenCache {
         _ make: (_ give: (TokenizedRow) throws -> Void) throws -> TokenizedDataset.Counts
     ) throws {
         try Files.makeDirectory(directory)
+        removeRemains()
         try AtomicWrite.file(path) { output in
             var checksum = WordChecksum()
             func write(_ words: [Int32]) throws {
@@ -49,9 +50,11 @@ struct TokenCache {
 
     /// The cached rows, which stay in the file; nil when there are none or the file is not whole.
     ///
-    /// - Parameter rowLimit: rows of the data set.
-    func read(rowLimit: Int) -> TokenizedDataset? {
-        guard Files.exists(path), let file = try? MappedFile(path), file.count % 4 == 0,
+    /// - Parameters:
+    ///   - kind: of the data set's rows.
+    ///   - rowLimit: how many there are.
+    func read(_ kind: RowKind, rowLimit: Int) -> TokenizedDataset? {
+        guard Files.isRegular(path), let file = try? MappedFile(path), file.count % 4 == 0,
             file.wordCount >= TokenCache.headWords + TokenCache.tailWords,
             file.words(0..<TokenCache.headWords) == head
         else { return nil }
@@ -66,7 +69,8 @@ struct TokenCache {
         var last = -1
         while at < end {
             guard let record = records.record(at: at), record.count <= end - at,
-                let row = TokenRecords.row(record), row.index > last, row.index < rowLimit
+                let row = TokenRecords.row(record), row.index > last, row.index < rowLimit,
+                !row.prompt.isEmpty, kind.completions.contains(row.completions.count)
             else { return nil }
             checksum.add(record)
             starts.append(at)
@@ -81,6 +85,15 @@ struct TokenCache {
             droppedEmptyPrompt: Int(tail[3]), truncated: Int(tail[4]))
         data.rows = TokenizedRows(records, starts: starts)
         return data
+    }
+
+    /// What processes left that were ended while they wrote, more than a day ago.
+    private func removeRemains() {
+        for name in (try? Files.list(directory)) ?? [] where AtomicWrite.isTemporary(name) {
+            let file = Files.join(directory, name)
+            guard let modified = Files.modified(file) else { continue }
+            if Clock.wall() - Double(modified) * 1e-9 > 86_400 { try? Files.remove(file) }
+        }
     }
 
     private var keyWords: [Int32] {

@@ -42,8 +42,8 @@ package struct TokenizedDataset: Sendable, Equatable {
             try compute(dataset, tokenizer, limits, give)
         }
         var result = TokenizedDataset(contentHash: key)
-        if let known = try cache?.read(rowLimit: dataset.count)
-            ?? written(cache, rowLimit: dataset.count, &result.notes, make)
+        if let known = try cache?.read(dataset.kind, rowLimit: dataset.count)
+            ?? written(cache, dataset, &result.notes, make)
         {
             result = known
         } else {
@@ -57,7 +57,7 @@ package struct TokenizedDataset: Sendable, Equatable {
 
     /// Writes the rows to a cache and reads them from there; nil, and a note, where that cannot be.
     private static func written(
-        _ cache: TokenCache?, rowLimit: Int, _ notes: inout [String],
+        _ cache: TokenCache?, _ dataset: Dataset, _ notes: inout [String],
         _ make: (_ give: (TokenizedRow) throws -> Void) throws -> Counts
     ) throws -> TokenizedDataset? {
         do {
@@ -66,7 +66,7 @@ package struct TokenizedDataset: Sendable, Equatable {
             notes.append("the tokens could not be cached: \(error.what) (\(error.at ?? ""))")
             return nil
         }
-        return cache?.read(rowLimit: rowLimit)
+        return cache?.read(dataset.kind, rowLimit: dataset.count)
     }
 
     /// What becomes of one row: why it is left out, or whether it is cut.

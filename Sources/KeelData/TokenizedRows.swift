@@ -3,7 +3,8 @@ import KeelCore
 /// The rows of a data set as tokens, in the order of the file.
 ///
 /// They lie as records in a mapped file, or in memory where there is none, and become values when they are asked for:
-/// of a row in a file 8 bytes stay in memory, whatever its length.
+/// of a row in a file 8 bytes stay in memory, whatever its length. They are rows of files: none is one of several
+/// `sibling`s.
 package struct TokenizedRows: RandomAccessCollection, Sendable {
     private let records: TokenRecords
     /// The record of each row: where it begins.
@@ -49,8 +50,8 @@ package struct TokenizedRows: RandomAccessCollection, Sendable {
         return shape
     }
 
-    /// Tokens of the rows' prompts.
-    package var promptLengths: [Int32] { indices.map { Int32(shape(of: $0).prompt) } }
+    /// How long the rows are.
+    package var shapes: some RandomAccessCollection<RowShape> { indices.lazy.map { shape(of: $0) } }
 
     /// The number that a row has in its file, for which its tokens need not be read.
     package func index(of place: Int) -> Int { records.index(at: starts[place]) }
@@ -78,7 +79,8 @@ package struct TokenizedRows: RandomAccessCollection, Sendable {
     /// - Parameter order: for each new place, the completion that stands there now.
     package mutating func sort(_ place: Int, by order: [Int]) {
         let start = starts[place]
-        orders[start] = orders[start].map { known in order.map { known[$0] } } ?? order
+        let new = orders[start].map { known in order.map { known[$0] } } ?? order
+        orders[start] = new.elementsEqual(new.indices) ? nil : new
     }
 }
 

@@ -165,7 +165,7 @@ struct TokenCacheTests {
         }
         let first = try run(limits)
         let store = TokenCache(directory: Files.join(cache, "tokens"), key: first.contentHash)
-        #expect(store.read(rowLimit: 2)?.rows == first.rows)
+        #expect(store.read(.preference, rowLimit: 2)?.rows == first.rows)
         #expect(try run(limits) == first)
         #expect(try run(LengthLimits(maxLength: 6)).contentHash != first.contentHash)
 
@@ -176,11 +176,11 @@ struct TokenCacheTests {
             var broken = bytes
             broken[at] ^= 0x40
             try AtomicWrite.file(path, broken)
-            #expect(store.read(rowLimit: 2) == nil, "byte \(at)")
+            #expect(store.read(.preference, rowLimit: 2) == nil, "byte \(at)")
         }
         for count in [0, 3, 4, 40, bytes.count - 4] {
             try AtomicWrite.file(path, Array(bytes.prefix(count)))
-            #expect(store.read(rowLimit: 2) == nil, "\(count) bytes")
+            #expect(store.read(.preference, rowLimit: 2) == nil, "\(count) bytes")
         }
         #expect(try run(limits) == first)
         #expect(try Files.read(path) == bytes)

@@ -9,7 +9,7 @@ struct TokenizedRowsTests {
         TokenizedRow(
             index: 4, prompt: [5], completions: [Array(0..<40), [2], []],
             masks: [(0..<40).map { $0 % 3 == 0 }, [false], []]),
-        TokenizedRow(index: 9, prompt: [], completions: []),
+        TokenizedRow(index: 9, prompt: [1, 2, 3], completions: [[], []]),
     ]
 
     /// In memory, and in a file.
@@ -19,7 +19,7 @@ struct TokenizedRowsTests {
             for row in TokenizedRowsTests.rows { try give(row) }
             return TokenizedDataset.Counts(droppedLongPrompt: 2, truncated: 1)
         }
-        let read = try #require(cache.read(rowLimit: 10))
+        let read = try #require(cache.read(.ranked, rowLimit: 10))
         #expect(read.counts == TokenizedDataset.Counts(droppedLongPrompt: 2, truncated: 1))
         return [TokenizedRows(TokenizedRowsTests.rows), read.rows]
     }
@@ -29,7 +29,7 @@ struct TokenizedRowsTests {
         for rows in try both(folder) {
             #expect(Array(rows) == TokenizedRowsTests.rows)
             #expect(rows.indexes == [1, 4, 9])
-            #expect(rows.promptLengths == [2, 1, 0])
+            #expect(rows.shapes.map(\.prompt) == [2, 1, 3])
             #expect((0..<11).map { rows.place(ofIndex: $0) }.compactMap { $0 } == [0, 1, 2])
             #expect(rows.place(ofIndex: 4) == 1 && rows.place(ofIndex: 5) == nil)
         }
@@ -55,6 +55,13 @@ struct TokenizedRowsTests {
     @Test func refusesRowsThatCannotBeTheDataSets() throws {
         let folder = try Folder()
         let cache = TokenCache(directory: folder.path, key: "0011223344556677")
+        let ranked = TokenCache(directory: folder.path, key: "8899aabbccddeeff")
+        try ranked.write { give in
+            for row in TokenizedRowsTests.rows { try give(row) }
+            return TokenizedDataset.Counts()
+        }
+        #expect(ranked.read(.ranked, rowLimit: 10) != nil)
+        #expect(ranked.read(.preference, rowLimit: 10) == nil)
         for numbers in [[0, 3], [1, 0], [1, 1]] {
             try cache.write { give in
                 for number in numbers {
@@ -62,7 +69,7 @@ struct TokenizedRowsTests {
                 }
                 return TokenizedDataset.Counts()
             }
-            #expect(cache.read(rowLimit: 3) == nil, "\(numbers)")
+            #expect(cache.read(.prompt, rowLimit: 3) == nil, "\(numbers)")
         }
     }
 

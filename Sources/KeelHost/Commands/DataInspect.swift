@@ -77,14 +77,12 @@ package struct DataInspect {
                 place: part.rows.place(row.index), row: row, values: part.values[row.index],
                 isCut: try again(row.index).isCut)
         }
-        let kept = Set(part.tokens.rows.map(\.index))
+        let kept = Set(part.tokens.rows.indexes)
         dropped = try (0..<part.rows.count).lazy.filter { !kept.contains($0) }
             .prefix(max(5, options.rows)).map {
                 (part.rows.place($0), try again($0).reason ?? "no reward applies")
             }
-        lengths = part.tokens.rows.map {
-            $0.prompt.count + ($0.completions.map(\.count).max() ?? 0)
-        }
+        lengths = part.tokens.rows.shapes.map { $0.prompt + ($0.completions.max() ?? 0) }
         let completions = part.tokens.rows.flatMap { row in
             row.completions.indices.map { (row.completions[$0], row.mask($0)) }
         }

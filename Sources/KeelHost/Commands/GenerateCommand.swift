@@ -146,7 +146,7 @@ package final class GenerateCommand {
                     next += 1
                 }
             })
-        Log.info(generator.statistics.line)
+        Log.debug(generator.statistics.line)
     }
 
     /// Generates and prints on standard output.

@@ -117,7 +117,7 @@ final class OfflineLoop: TrainingLoop {
     func planned(from step: Int, count: Int) throws -> [PlannedRows] {
         guard hasBegun || !preparesDataset else {
             // Which rows are kept is not known yet: the longest together are the worst there can be.
-            let shapes = rows.rows.indices.map { rows.rows.shape(of: $0) }.sorted {
+            let shapes = rows.rows.shapes.sorted {
                 $0.tokens > $1.tokens
             }
             return [PlannedRows(step: step, rows: Array(shapes.prefix(perStep)))]

@@ -52,7 +52,9 @@ final class OnlineLoop: TrainingLoop {
         promptsPerRollout = rolloutRows / maker.samplesPerPrompt
         order = EpochRows(
             count: prompts.count, perStep: promptsPerRollout, sampler: sampler,
-            columns: { ["prompt_length": Column(ints: prompts.rows.promptLengths)] },
+            columns: {
+                ["prompt_length": Column(ints: prompts.rows.shapes.map { Int32($0.prompt) })]
+            },
             row: { prompts.json($0) })
         update.keepsRows = order.hasFeedback
     }

@@ -28,8 +28,8 @@ enum PromptValues {
             self = .none
             return
         }
-        let isGiven = rows.train.tokens.rows.allSatisfy {
-            rows.train.values[$0.index].seqValue != nil
+        let isGiven = rows.train.tokens.rows.indexes.allSatisfy {
+            rows.train.values[$0].seqValue != nil
         }
         let source = config.valueHead.source
         switch source {

@@ -1,3 +1,4 @@
+import Glibc
 import KeelCore
 
 /// Records by key in a file that only grows; of each some 40 bytes stay in memory, whatever its length.
@@ -36,24 +37,27 @@ final class RecordFile {
     private var file: PiecewiseFile?
     /// Where the words of each record begin, and how many they are.
     private var places: [Key: (start: Int, count: Int)] = [:]
+    /// The one that ends what has been read: it tells this file from another that has taken its place.
+    private var last: Key?
     /// The words that have been read back whole.
     private var end = 0
 
     /// - Parameter path: of a file that need not be there.
     init(_ path: String) {
         self.path = path
-        scan()
+        // What cannot be read is not known; who adds to the file is told why.
+        try? scan()
     }
-
-    /// Records that are known.
-    var count: Int { places.count }
 
     /// The words of a record; nil where there is none, or it has been damaged since.
     func words(_ key: Key) -> [Int32]? {
-        guard let (start, count) = places[key],
-            let all = try? file?.words(start - 4..<start + count + 2),
+        guard let (start, count) = places[key] else { return nil }
+        guard let all = try? file?.words(start - 4..<start + count + 2),
             RecordFile.isWhole(all[...], key)
-        else { return nil }
+        else {
+            places[key] = nil
+            return nil
+        }
         return Array(all[4..<4 + count])
     }
 
@@ -64,9 +68,9 @@ final class RecordFile {
     func append(_ records: [(key: Key, words: [Int32])]) throws -> Bool {
         let folder = Files.parent(path)
         try Files.makeDirectory(folder)
-        guard let lock = FolderLock(folder) else { return false }
+        guard let lock = RecordFile.lock(folder) else { return false }
         try withExtendedLifetime(lock) {
-            scan()
+            try scan()
             let output = try OutputFile(path: path, mode: .append)
             if Files.size(path) != 4 * end { try output.truncate(to: 4 * end) }
             if end == 0 { try output.write(RecordFile.head) }
@@ -76,9 +80,18 @@ final class RecordFile {
                 try output.write(WordChecksum(of: body).words)
             }
             try output.close()
-            scan()
+            try scan()
         }
         return true
+    }
+
+    /// A tenth of a second is more than another's records take.
+    private static func lock(_ folder: String) -> FolderLock? {
+        for _ in 0..<50 {
+            if let lock = FolderLock(folder) { return lock }
+            usleep(2000)
+        }
+        return nil
     }
 
     private static func isWhole(_ record: ArraySlice<Int32>, _ key: Key) -> Bool {
@@ -86,28 +99,32 @@ final class RecordFile {
             && Array(record.suffix(2)) == WordChecksum(of: record.dropLast(2)).words
     }
 
-    /// Reads on from what is known.
-    private func scan() {
-        guard let file = try? PiecewiseFile(path) else {
-            (file, places, end) = (nil, [:], 0)
+    /// Reads on from what is known, or anew where the file is another one.
+    ///
+    /// - Throws: `KeelError` (io) for what cannot be read, as opposed to what is damaged or not there.
+    private func scan() throws {
+        guard Files.exists(path) else {
+            (file, places, last, end) = (nil, [:], nil, 0)
             return
         }
-        self.file = file
+        guard Files.isRegular(path) else {
+            throw KeelError("io", "not a regular file", at: path, code: .io)
+        }
+        let file = try PiecewiseFile(path)
         let count = file.count / 4
-        if count < end { (places, end) = ([:], 0) }
+        self.file = file
+        let isOther = count < end || last.map { words($0) == nil } ?? false
+        if isOther { (places, last, end) = ([:], nil, 0) }
         if end == 0 {
-            guard count >= 2, (try? file.words(0..<2)) == RecordFile.head else { return }
+            guard count >= 2, try file.words(0..<2) == RecordFile.head else { return }
             end = 2
         }
         while end < count {
-            var piece = end..<min(end + RecordFile.pieceWords, count)
-            guard var words = try? file.words(piece) else { return }
+            var words = try file.words(end..<min(end + RecordFile.pieceWords, count))
             let length = Int(words[0])
             if length >= words.count {
                 guard length < count - end else { return }
-                piece = end..<end + length + 1
-                guard let longer = try? file.words(piece) else { return }
-                words = longer
+                words = try file.words(end..<end + length + 1)
             }
             let before = end
             take(words)
@@ -124,7 +141,7 @@ final class RecordFile {
             let record = words[at + 1...at + length]
             let key = Key(record.prefix(4))
             guard RecordFile.isWhole(record, key) else { return }
-            places[key] = (end + 5, length - RecordFile.frame)
+            (places[key], last) = ((end + 5, length - RecordFile.frame), key)
             at += length + 1
             end += length + 1
         }

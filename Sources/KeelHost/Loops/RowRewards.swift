@@ -51,7 +51,7 @@ struct RowRewards {
 
     /// Says what no objective can learn much from, before anything is trained.
     private static func warn(of part: RunData.Part, _ name: String) {
-        let rewards = part.tokens.rows.compactMap { part.values[$0.index].rewards }
+        let rewards = part.tokens.rows.indexes.compactMap { part.values[$0].rewards }
         let all = rewards.joined()
         if let first = all.first, all.count > 1, all.allSatisfy({ $0 == first }) {
             Log.warning(
@@ -141,7 +141,7 @@ struct RowRewards {
     private func run(
         _ part: inout RunData.Part, _ name: String, _ notes: inout [String]
     ) throws {
-        let rows = part.tokens.rows
+        let rows = part.tokens.rows.shapes
         let cache = RewardCache(
             folder: cacheFolder, key: try key(part), names: config.rewards.map(\.shownName))
         var scores: [[Double]]
@@ -170,7 +170,7 @@ struct RowRewards {
             let isTagged = RewardSet.isTagged(file.row(row.index), config.combine.activeTag)
             return row.completions.map { completion in
                 var known = RewardComposition.Row()
-                known.length = completion.count
+                known.length = completion
                 known.isTagged = isTagged
                 known.group = Int32(row.index)
                 return known
@@ -178,7 +178,7 @@ struct RowRewards {
         }
         for completion in dropped { described[completion].isDropped = true }
         let combined = try composition.combine(scores, rows: described) { file.place(places[$0]) }
-        set(&part, rows.indexes, combined.rewards, &notes, name)
+        set(&part, rows.map(\.index), combined.rewards, &notes, name)
         let titles = config.rewards.map(\.shownName).joined(separator: ", ")
         notes.append("data.\(name): \(answers) completions were scored by \(titles)")
     }
@@ -264,7 +264,7 @@ struct RowRewards {
         var next = 0
         var dropped: Set<Int> = []
         for (place, index) in kept.enumerated() {
-            let count = part.tokens.rows[place].completions.count
+            let count = part.tokens.rows.shape(of: place).completions.count
             let own = Array(rewards[next..<next + count])
             next += count
             if own.contains(where: \.isNaN) { dropped.insert(index) }

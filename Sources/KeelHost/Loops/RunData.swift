@@ -29,14 +29,15 @@ struct RunData {
 
         /// What `data.reward_transform` says, once.
         fileprivate mutating func transform(_ choice: RewardTransformChoice) {
-            for row in tokens.rows {
-                values[row.index].rewards = values[row.index].rewards?.map { choice($0) }
+            guard choice != .none else { return }
+            for index in tokens.rows.indexes {
+                values[index].rewards = values[index].rewards?.map { choice($0) }
             }
         }
 
         /// What plugins may ask of the rows: how many are wanted, and how many are not.
         var facts: [String: Double] {
-            let labels = tokens.rows.compactMap { values[$0.index].label }
+            let labels = tokens.rows.indexes.compactMap { values[$0].label }
             guard !labels.isEmpty else { return [:] }
             let wanted = Double(labels.count { $0 })
             return [

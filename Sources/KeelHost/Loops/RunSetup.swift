@@ -89,7 +89,7 @@ final class RunSetup {
             heads: plan, phases: planned, needs: needs,
             isCoupled: component.flags.contains(.coupled), threads: reading.threads,
             longestPrompt: planned.first(where: \.isOnline).flatMap { data[$0.dataKind] }?
-                .train.tokens.rows.promptLengths.max().map { Int($0) })
+                .train.tokens.rows.shapes.map(\.prompt).max())
         // Before anything large is loaded; the steps' own share is not known yet.
         // What is wrong with a model is told where it is loaded.
         if let plan = try? memory.plan(config) { try memory.check(plan, config) }

@@ -90,7 +90,7 @@ final class ValueLoop: TrainingLoop {
 
     /// A bounded head never gets near rewards beyond its bounds.
     private func warnOfRange(_ rows: OfflineRows) {
-        let rewards = rows.rows.flatMap { rows.values[$0.index].rewards ?? [] }
+        let rewards = rows.rows.indexes.flatMap { rows.values[$0].rewards ?? [] }
         guard let most = networks.valueHead?.settings.maxValue, let low = rewards.min(),
             let high = rewards.max(), low < 0 || high > most
         else { return }

@@ -76,15 +76,13 @@ package struct Completion: Sendable {
 package struct GenerationStatistics: Sendable, Equatable {
     /// Forward passes.
     package var passes = 0
-    /// Rows of prompts that were computed.
-    package var promptRows = 0
     /// Rows that were computed again after their sequence had to wait.
     package var repeatedRows = 0
     /// How often a sequence had to give its blocks back and wait.
     package var preemptions = 0
     /// Bytes of the cache that were in use at once.
     package var peakCacheBytes = 0
-    /// Steps that read prompts; their rows are the prompts'.
+    /// Steps that read prompts, and may continue other texts beside them.
     package var reading = Span()
     /// Steps that only continued texts.
     package var continuing = Span()
@@ -116,7 +114,7 @@ package struct GenerationStatistics: Sendable, Equatable {
         }
         return
             "continued: \(continuing.tokens) tokens in \(tenths(continuing.wall)) s, \(rate(continuing.wall)) "
-            + "tokens/s, \(rate(continuing.cpu)) tokens/CPU s; prompts: \(reading.tokens) tokens in "
+            + "tokens/s, \(rate(continuing.cpu)) tokens/CPU s; steps with prompts: \(reading.tokens) tokens in "
             + "\(tenths(reading.wall)) s"
     }
 }

@@ -149,7 +149,6 @@ package final class Generator {
         var pass = CachedPass(cache)
         for prefix in fresh {
             pass.add(prefix.prompt[...], at: 0, behind: nil, prefix.table)
-            statistics.promptRows += prefix.prompt.count
         }
         for one in running where !one.ids.isEmpty {
             guard let prefix = one.prefix else { preconditionFailure("no prompt to run on") }
