@@ -65,11 +65,15 @@ JSON
 decode() {
     local name=$1 model=$2 batch=$3
     head -n "$batch" "$rows" >"$out/$name.jsonl"
-    "$keel" generate --model "$models/$model" --prompts "$out/$name.jsonl" --ignore-eos --dtype "${dtype:-bf16}" \
-        --threads "$threads" --seed 1 --batch-size "$batch" --max-new-tokens 73 -v 2>&1 >/dev/null |
-        awk -v name="$name" '
-            { for (i = 2; i <= NF; i++) { if ($i ~ /^tokens\/s/) wall = $(i - 1); if ($i == "tokens/CPU") cpu = $(i - 1) } }
-            END { if (!cpu) exit 1; printf "%-22s %8.1f tok/CPU s %8.1f tok/s wall\n", name, cpu, wall }' || failed=1
+    if ! "$keel" generate --model "$models/$model" --prompts "$out/$name.jsonl" --ignore-eos --dtype "${dtype:-bf16}" \
+        --threads "$threads" --seed 1 --batch-size "$batch" --max-new-tokens 73 -v >/dev/null 2>"$out/$name.log"; then
+        tail -n 5 "$out/$name.log" >&2
+        failed=1
+        return
+    fi
+    awk -v name="$name" '
+        { for (i = 2; i <= NF; i++) { if ($i ~ /^tokens\/s/) wall = $(i - 1); if ($i == "tokens/CPU") cpu = $(i - 1) } }
+        END { printf "%-22s %8.1f tok/CPU s %8.1f tok/s wall\n", name, cpu, wall }' "$out/$name.log"
 }
 
 objective() { # objective NAME PARAMS
